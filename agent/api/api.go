@@ -1,0 +1,83 @@
+// Package api is the agent's control socket: the types that cross it and the
+// client. The socket is <runDir>/weftd.sock, HTTP with JSON bodies, for root
+// only. The command line and the lab use this package; it imports the
+// vocabulary and nothing else of weft.
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+// Socket is the control socket's name in the run directory.
+const Socket = "weftd.sock"
+
+// Status is what `GET /v1/status` answers: this node as its agent sees it.
+type Status struct {
+	Node    string        `json:"node"`
+	NodeID  fabric.NodeID `json:"nodeID"`
+	Version string        `json:"version"`
+	Started time.Time     `json:"started"`
+	Ready   bool          `json:"ready"`
+	// NotReady says in words what is missing, most important first.
+	NotReady []string     `json:"notReady,omitempty"`
+	Lease    Lease        `json:"lease"`
+	Etcd     Etcd         `json:"etcd"`
+	Underlay Underlay     `json:"underlay"`
+	Peers    []Peer       `json:"peers"`
+	Hold     *fabric.Hold `json:"hold,omitempty"`
+	// Problems are records not acted upon, Conflicts kernel objects of others
+	// at our keys, Failed what the kernel refuses.
+	Problems  []fabric.Problem `json:"problems,omitempty"`
+	Conflicts []string         `json:"conflicts,omitempty"`
+	Failed    []string         `json:"failed,omitempty"`
+	// Repaired counts, by kind, what others altered and the agent put right.
+	Repaired map[string]uint64 `json:"repaired"`
+	// Writes counts the netlink requests sent since the start.
+	Writes uint64 `json:"netlinkWrites"`
+	// MTU is the pods'.
+	MTU int `json:"mtu"`
+}
+
+// Lease is this node's share of the fabric.
+type Lease struct {
+	// State is one of waiting, leased, exhausted, refused, fenced.
+	State   string         `json:"state"`
+	Reason  string         `json:"reason,omitempty"`
+	Index   uint32         `json:"index,omitempty"`
+	Subnets []netip.Prefix `json:"subnets,omitempty"`
+	Epoch   uint64         `json:"epoch,omitempty"`
+}
+
+// Etcd is the state of the connection.
+type Etcd struct {
+	Connected bool      `json:"connected"`
+	Error     string    `json:"error,omitempty"`
+	Revision  int64     `json:"revision"`
+	Taken     time.Time `json:"taken"` // when etcd last confirmed the snapshot
+	Cached    bool      `json:"cached"`
+}
+
+// Underlay is where this node sends from.
+type Underlay struct {
+	Interface string                       `json:"interface"`
+	Addrs     fabric.PerFamily[netip.Addr] `json:"addrs"`
+	MTU       int                          `json:"mtu"`
+}
+
+// Peer is another node as this one reaches it.
+type Peer struct {
+	Name     string         `json:"name"`
+	ID       fabric.NodeID  `json:"id"`
+	Alive    bool           `json:"alive"`
+	Held     bool           `json:"held,omitempty"`
+	Subnets  []netip.Prefix `json:"subnets"`
+	Underlay netip.Addr     `json:"underlay"`
+	// Path is vxlan, direct, unreachable or none; Reason says why.
+	Path   string `json:"path"`
+	Reason string `json:"reason,omitempty"`
+	// Programmed is true while the kernel holds all that this peer needs.
+	Programmed bool `json:"programmed"`
+}

@@ -1,0 +1,91 @@
+// Package nodefile is the contract between the agent and the CNI plugin: one
+// small JSON file (by default /run/weft/node.json) that says what a pod
+// attached on this host gets. The agent writes it, the plugin reads it; either
+// may be of a newer version, so unknown fields are ignored. It links nothing
+// but the standard library.
+package nodefile
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+// Name is the file's name in the agent's run directory.
+const Name = "node.json"
+
+// Version is the version that this build writes and the newest that it reads.
+const Version = 1
+
+// File is the content of the node file.
+type File struct {
+	Version int           `json:"version"`
+	Node    string        `json:"node"`
+	NodeID  fabric.NodeID `json:"nodeID"`
+	// Networks are the fabric's networks: what pods reach without masquerade.
+	Networks []netip.Prefix `json:"networks"`
+	// Subnets are leased by this node; pods get addresses from them. The first
+	// address of each is the bridge's and the pods' gateway.
+	Subnets []netip.Prefix `json:"subnets"`
+	// Draining subnets keep their pods and get no new ones.
+	Draining  []netip.Prefix `json:"draining,omitempty"`
+	Bridge    string         `json:"bridge"`
+	BridgeMAC fabric.MAC     `json:"bridgeMAC"`
+	MTU       int            `json:"mtu"` // of the bridge and the pods' interfaces, bytes
+}
+
+// Gateway is the address of the bridge in a subnet: the first after the
+// subnet's own.
+func Gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
+
+// Read reads and checks the node file in runDir.
+func Read(runDir string) (*File, error) {
+	path := filepath.Join(runDir, Name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// Parse decodes and checks a node file.
+func Parse(data []byte) (*File, error) {
+	var f File
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, err
+	}
+	if f.Version < 1 || f.Version > Version {
+		return nil, fmt.Errorf("version %d is not one this build reads (1 to %d)", f.Version, Version)
+	}
+	if f.Bridge == "" || f.MTU < 576 || f.MTU > 65535 {
+		return nil, fmt.Errorf("bridge %q, mtu %d: not a usable node file", f.Bridge, f.MTU)
+	}
+	for _, p := range f.Subnets {
+		if p != p.Masked() || p.Addr().BitLen()-p.Bits() < 2 {
+			return nil, fmt.Errorf("subnet %s has no room for pods or host bits set", p)
+		}
+	}
+	return &f, nil
+}
+
+// Write replaces the node file in runDir in one step.
+func (f *File) Write(runDir string) error {
+	data, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(runDir, Name)
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}

@@ -1,0 +1,207 @@
+package rtnl
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// perSend bounds the messages in one sendmsg: large enough to make the
+	// system call cheap, small enough that their errors fit the receive buffer.
+	perSend = 64
+	maxSend = 32 << 10 // bytes
+	recvBuf = 256 << 10
+)
+
+// Conn is one rtnetlink socket. It belongs to the network namespace in which
+// it was opened and to one goroutine at a time.
+type Conn struct {
+	fd  int
+	seq uint32
+	buf []byte
+}
+
+// Dial opens a socket in the calling thread's network namespace.
+func Dial() (*Conn, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink socket: %w", err)
+	}
+	c := &Conn{fd: fd, buf: make([]byte, recvBuf)}
+	if err := c.setup(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Conn) setup() error {
+	if err := unix.Bind(c.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("bind netlink socket: %w", err)
+	}
+	// CAP_ACK: an error carries the header of its message, not all of it.
+	// EXT_ACK: the kernel's own words. STRICT_CHK: dumps honour their filters.
+	for _, opt := range []int{unix.NETLINK_CAP_ACK, unix.NETLINK_EXT_ACK, unix.NETLINK_GET_STRICT_CHK} {
+		if err := unix.SetsockoptInt(c.fd, unix.SOL_NETLINK, opt, 1); err != nil {
+			return fmt.Errorf("netlink socket option %d: %w", opt, err)
+		}
+	}
+	return nil
+}
+
+// DialIn opens a socket in the network namespace that the descriptor nsfd
+// refers to. The calling goroutine's own namespace is unchanged.
+func DialIn(nsfd int) (c *Conn, err error) {
+	runtime.LockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	defer own.Close()
+	if err := unix.Setns(nsfd, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("enter network namespace: %w", err)
+	}
+	c, err = Dial()
+	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+		// The thread stays locked, so the runtime ends it with its goroutine
+		// and nothing else ever runs in the wrong namespace.
+		return nil, fmt.Errorf("return to own network namespace: %w", back)
+	}
+	runtime.UnlockOSThread()
+	return c, err
+}
+
+// Close closes the socket.
+func (c *Conn) Close() error { return unix.Close(c.fd) }
+
+// PortID is the socket's address; notifications of what it wrote carry it.
+func (c *Conn) PortID() (uint32, error) {
+	sa, err := unix.Getsockname(c.fd)
+	if err != nil {
+		return 0, err
+	}
+	return sa.(*unix.SockaddrNetlink).Pid, nil
+}
+
+// Execute sends all messages and returns one error per message, nil where
+// the kernel accepted it. The messages are independent: one that fails does
+// not stop the rest. The second error says that the socket itself failed; then
+// what became of the messages is unknown.
+func (c *Conn) Execute(b *Batch) ([]error, error) {
+	errs := make([]error, b.Len())
+	for from := 0; from < b.Len(); {
+		to, end := from, b.starts[from]
+		for to < b.Len() && to-from < perSend {
+			next := len(b.buf)
+			if to+1 < b.Len() {
+				next = b.starts[to+1]
+			}
+			if to > from && next-b.starts[from] > maxSend {
+				break
+			}
+			to, end = to+1, next
+		}
+		if err := c.send(b, from, to, end, errs); err != nil {
+			return errs, err
+		}
+		from = to
+	}
+	return errs, nil
+}
+
+// send writes messages from..to and collects their errors. rtnetlink handles
+// a request inside sendmsg, so all errors are queued when it returns
+// (net/netlink/af_netlink.c, netlink_rcv_skb).
+func (c *Conn) send(b *Batch, from, to, end int, errs []error) error {
+	first := c.seq + 1
+	for i := from; i < to; i++ {
+		c.seq++
+		native.PutUint32(b.buf[b.starts[i]+8:], c.seq)
+	}
+	if err := c.write(b.buf[b.starts[from]:end]); err != nil {
+		return err
+	}
+	for {
+		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return nil
+		case err != nil:
+			return fmt.Errorf("read netlink errors: %w", err)
+		}
+		err = messages(c.buf[:n], func(m Message) error {
+			if i := int(m.Seq - first); m.Type == unix.NLMSG_ERROR && i < to-from {
+				errs[from+i] = messageError(m)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Conn) write(p []byte) error {
+	for {
+		err := unix.Sendto(c.fd, p, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		if err != unix.EINTR {
+			if err != nil {
+				return fmt.Errorf("netlink send: %w", err)
+			}
+			return nil
+		}
+	}
+}
+
+// Dump sends the one message in b as a dump request and calls fn for each
+// message of the answer. After ErrInterrupted what fn has seen is of unknown
+// completeness: forget it and start over.
+func (c *Conn) Dump(b *Batch, fn func(Message) error) error {
+	flags := native.Uint16(b.buf[6:]) | unix.NLM_F_DUMP
+	native.PutUint16(b.buf[6:], flags)
+	c.seq++
+	seq := c.seq
+	native.PutUint32(b.buf[8:], seq)
+	if err := c.write(b.buf); err != nil {
+		return err
+	}
+	interrupted, done := false, false
+	for !done {
+		n, _, err := unix.Recvfrom(c.fd, c.buf, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read netlink dump: %w", err)
+		}
+		err = messages(c.buf[:n], func(m Message) error {
+			if m.Seq != seq {
+				return nil // the rest of a dump given up earlier
+			}
+			interrupted = interrupted || m.Flags&unix.NLM_F_DUMP_INTR != 0
+			switch m.Type {
+			case unix.NLMSG_DONE:
+				done = true
+				return doneError(m)
+			case unix.NLMSG_ERROR:
+				done = true
+				return messageError(m)
+			}
+			return fn(m)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if interrupted {
+		return ErrInterrupted
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package kernel
+
+import (
+	"net/netip"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+// The kinds of objects that weft keeps in the kernel. All are comparable
+// values; two that are equal describe the same thing. Devices are named, not
+// numbered: this package finds the index.
+
+// LinkKind is the kind of a device that weft makes.
+type LinkKind string
+
+// The kinds of devices.
+const (
+	VXLAN  LinkKind = "vxlan"
+	Bridge LinkKind = "bridge"
+)
+
+// Link is a device of weft's own: its name begins with "weft". It is up.
+type Link struct {
+	Name  string
+	Kind  LinkKind
+	MAC   fabric.MAC
+	MTU   int
+	VXLAN VXLANConfig // for Kind VXLAN
+}
+
+// VXLANConfig holds what a VXLAN device can only be given when it is made; a
+// difference here means that the device is made anew.
+type VXLANConfig struct {
+	VNI         uint32
+	Port        uint16 // UDP destination port, host order
+	Uplink      string // the device it sends through, or empty
+	Local       netip.Addr
+	UDPChecksum bool // send checksums over IPv4
+}
+
+// Addr is an address on one of weft's devices.
+type Addr struct {
+	Link   string
+	Prefix netip.Prefix // the address with the length of its subnet
+}
+
+// FDBKey and FDB: an entry of a VXLAN device's forwarding database, from the
+// MAC of a peer's VTEP to the underlay address.
+type FDBKey struct {
+	Link string
+	MAC  fabric.MAC
+}
+
+// FDB is a forwarding entry. It is permanent.
+type FDB struct {
+	FDBKey
+	Dst netip.Addr
+}
+
+// NeighKey identifies a neighbour entry.
+type NeighKey struct {
+	Link string
+	Addr netip.Addr
+}
+
+// Neigh is a permanent neighbour entry (ARP or ND).
+type Neigh struct {
+	NeighKey
+	MAC fabric.MAC
+}
+
+// Nexthop is a nexthop object (net/ipv4/nexthop.c), Linux 5.3 and later. Its
+// family is its gateway's.
+type Nexthop struct {
+	ID      uint32 // in weft's range, see NexthopID
+	Link    string
+	Gateway netip.Addr
+	OnLink  bool // the gateway need not be in a connected network
+}
+
+// RouteType is what a route does with a packet.
+type RouteType uint8
+
+// The types of routes. The zero value is unicast.
+const (
+	Unicast RouteType = iota
+	Blackhole
+	Unreachable
+)
+
+// RouteKey identifies a route in the main table.
+type RouteKey struct {
+	Dst    netip.Prefix
+	Metric uint32
+}
+
+// Route is a route of weft's own (protocol Protocol) in the main table.
+type Route struct {
+	RouteKey
+	Type    RouteType
+	Nexthop uint32 // id of a nexthop object; 0 for types other than Unicast
+	MTU     int    // bytes; 0: the device's
+}
+
+// Masquerade is the one nftables table: packets from Sources to anywhere but
+// Sources and Except leave with the host's address. The zero value is no table.
+type Masquerade struct {
+	Sources string // prefixes, sorted, separated by spaces: comparable
+	Except  string // likewise
+}
+
+// Sysctl is a file below /proc/sys with the value it must have.
+type Sysctl struct {
+	Path  string // like net/ipv4/ip_forward
+	Value string
+}
+
+// Objects is a set of kernel objects; the order within a kind means nothing.
+type Objects struct {
+	Links      []Link
+	Sysctls    []Sysctl
+	Addrs      []Addr
+	FDB        []FDB
+	Neighs     []Neigh
+	Nexthops   []Nexthop
+	Routes     []Route
+	Masquerade Masquerade
+}
+
+// What marks an object as weft's own.
+const (
+	// Protocol is the route protocol (rtm_protocol, nh_protocol) of weft's
+	// routes and nexthop objects.
+	Protocol = 158
+	// Metric is the priority of weft's routes: not the 0 that `ip route
+	// replace` takes by default, so that nobody overwrites them by accident.
+	Metric = 158
+	// Prefix begins the name of every device and nftables table of weft.
+	Prefix = "weft"
+	// nexthopBase begins the range of nexthop ids, nexthopBase..+2^24-1.
+	nexthopBase = 0x57000000
+)
+
+// NexthopID is the id of the nexthop object for a peer's index and a family:
+// unique in the fabric, so two agents on one host would not collide either.
+// Index must be below 2^20; slot (0..7) tells several ways to one peer apart.
+func NexthopID(index uint32, f fabric.Family, slot uint32) uint32 {
+	id := nexthopBase | (index&(1<<20-1))<<4 | (slot&7)<<1
+	if f == fabric.IPv6 {
+		id |= 1
+	}
+	return id
+}
