@@ -1,0 +1,228 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel/rtnl"
+)
+
+// Underlay is where this host's packets leave for other hosts.
+type Underlay struct {
+	// Interface carries the default route, or is the one asked for. It is
+	// empty where the address belongs to a loopback and any uplink may be used.
+	Interface string
+	Addrs     fabric.PerFamily[netip.Addr]
+	Connected []netip.Prefix // networks on the same segment
+	MTU       int            // the smallest among the uplinks, bytes
+	// AcceptRA is true where IPv6 routes come from router advertisements,
+	// which the kernel stops to accept when forwarding is switched on.
+	AcceptRA bool
+}
+
+// UnderlayQuery says how to find the underlay; at most one field is set. The
+// zero value asks for the interface of the default route.
+type UnderlayQuery struct {
+	Interface string
+	Address   netip.Addr
+	Reach     netip.Addr
+}
+
+// ErrNoUnderlay says that the host has, at the moment, nothing to send from.
+var ErrNoUnderlay = errors.New("no underlay address")
+
+// FindUnderlay looks the underlay up in the calling thread's namespace.
+func FindUnderlay(q UnderlayQuery) (Underlay, error) {
+	uplinks, address, err := uplinks(q)
+	if err != nil {
+		return Underlay{}, err
+	}
+	var u Underlay
+	for i, link := range uplinks {
+		attrs := link.Attrs()
+		if i == 0 || attrs.MTU < u.MTU {
+			u.MTU = attrs.MTU
+		}
+		if err := u.addAddrs(link); err != nil {
+			return Underlay{}, err
+		}
+		u.AcceptRA = u.AcceptRA || acceptsRA(attrs.Name)
+	}
+	if len(uplinks) == 1 {
+		u.Interface = uplinks[0].Attrs().Name
+	}
+	if address.IsValid() {
+		u.Addrs.Set(fabric.FamilyOf(address), address)
+	}
+	if !u.Addrs.IPv4.IsValid() && !u.Addrs.IPv6.IsValid() {
+		return Underlay{}, fmt.Errorf("%w: %s has none", ErrNoUnderlay, u.Interface)
+	}
+	return u, nil
+}
+
+// uplinks returns the devices that packets leave by and, where the query
+// fixes it, the address to send from.
+func uplinks(q UnderlayQuery) ([]netlink.Link, netip.Addr, error) {
+	switch {
+	case q.Interface != "":
+		link, err := netlink.LinkByName(q.Interface)
+		if err != nil {
+			return nil, netip.Addr{}, fmt.Errorf("%w: interface %s: %w", ErrNoUnderlay, q.Interface, err)
+		}
+		return []netlink.Link{link}, netip.Addr{}, nil
+	case q.Address.IsValid():
+		link, err := linkWithAddr(q.Address)
+		if err != nil {
+			return nil, netip.Addr{}, err
+		}
+		if link.Attrs().Flags&net.FlagLoopback == 0 {
+			return []netlink.Link{link}, q.Address, nil
+		}
+		links, err := defaultLinks()
+		return links, q.Address, err
+	case q.Reach.IsValid():
+		routes, err := netlink.RouteGet(q.Reach.AsSlice())
+		if err != nil || len(routes) == 0 {
+			return nil, netip.Addr{}, fmt.Errorf("%w: no route to %s: %w", ErrNoUnderlay, q.Reach, err)
+		}
+		link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+		if err != nil {
+			return nil, netip.Addr{}, err
+		}
+		src, _ := netip.AddrFromSlice(routes[0].Src)
+		return []netlink.Link{link}, src.Unmap(), nil
+	}
+	links, err := defaultLinks()
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	return links[:1], netip.Addr{}, nil
+}
+
+func linkWithAddr(a netip.Addr) (netlink.Link, error) {
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, have := range addrs {
+		if ip, _ := netip.AddrFromSlice(have.IP); ip.Unmap() == a {
+			return netlink.LinkByIndex(have.LinkIndex)
+		}
+	}
+	return nil, fmt.Errorf("%w: no interface has address %s", ErrNoUnderlay, a)
+}
+
+// defaultLinks returns the devices of the default route with the lowest
+// metric, IPv4 before IPv6; several where the route is multipath.
+func defaultLinks() ([]netlink.Link, error) {
+	for _, f := range fabric.Families {
+		indexes, err := defaultRoute(f)
+		if err != nil {
+			return nil, fmt.Errorf("look for the default route: %w", err)
+		}
+		var links []netlink.Link
+		for _, index := range indexes {
+			link, err := netlink.LinkByIndex(index)
+			if err == nil && link.Attrs().Flags&net.FlagUp != 0 && !strings.HasPrefix(link.Attrs().Name, Prefix) {
+				links = append(links, link)
+			}
+		}
+		if len(links) > 0 {
+			return links, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: no default route; name the interface in underlay.interface", ErrNoUnderlay)
+}
+
+// defaultRoute returns the device indexes of the preferred default route. It
+// looks at headers first: the table may hold ten thousand routes of ours.
+func defaultRoute(f fabric.Family) ([]int, error) {
+	c, err := rtnl.Dial()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	family := byte(unix.AF_INET)
+	if f == fabric.IPv6 {
+		family = unix.AF_INET6
+	}
+	var best []int
+	lowest := uint64(1 << 33)
+	var b rtnl.Batch
+	header := [unix.SizeofRtMsg]byte{0: family, 4: unix.RT_TABLE_MAIN}
+	b.Message(unix.RTM_GETROUTE, 0, header[:])
+	err = c.Dump(&b, func(m rtnl.Message) error {
+		if len(m.Data) < unix.SizeofRtMsg || m.Data[1] != 0 || m.Data[4] != unix.RT_TABLE_MAIN || m.Data[7] != unix.RTN_UNICAST {
+			return nil
+		}
+		links, metric := routeLinks(m.Data[unix.SizeofRtMsg:])
+		if uint64(metric) < lowest && len(links) > 0 {
+			best, lowest = links, uint64(metric)
+		} else if uint64(metric) == lowest {
+			best = append(best, links...) // IPv6 lists the ways of a multipath route apart
+		}
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil // no such table yet
+	}
+	return best, err
+}
+
+func routeLinks(attrs []byte) (links []int, metric uint32) {
+	_ = rtnl.Attrs(attrs, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.RTA_OIF:
+			links = append(links, int(rtnl.U32(v)))
+		case unix.RTA_PRIORITY:
+			metric = rtnl.U32(v)
+		case unix.RTA_MULTIPATH: // struct rtnexthop: len, flags, hops, ifindex
+			for len(v) >= unix.SizeofRtNexthop {
+				n := int(rtnl.U16(v))
+				if n < unix.SizeofRtNexthop || n > len(v) {
+					return
+				}
+				links = append(links, int(rtnl.U32(v[4:])))
+				v = v[min((n+3)&^3, len(v)):]
+			}
+		}
+	})
+	return links, metric
+}
+
+// addAddrs takes the addresses of one uplink: the first global one of each
+// family that is neither secondary, temporary, deprecated nor tentative.
+func (u *Underlay) addAddrs(link netlink.Link) error {
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("addresses of %s: %w", link.Attrs().Name, err)
+	}
+	const unfit = unix.IFA_F_SECONDARY | unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if ip = ip.Unmap(); !ok || !ip.IsGlobalUnicast() || a.Flags&unfit != 0 {
+			continue // IFA_F_SECONDARY is IFA_F_TEMPORARY in IPv6
+		}
+		ones, _ := a.Mask.Size()
+		if ones < ip.BitLen() {
+			u.Connected = append(u.Connected, netip.PrefixFrom(ip, ones).Masked())
+		}
+		if f := fabric.FamilyOf(ip); !u.Addrs.Get(f).IsValid() {
+			u.Addrs.Set(f, ip)
+		}
+	}
+	return nil
+}
+
+func acceptsRA(link string) bool {
+	v, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + link + "/accept_ra")
+	return err == nil && strings.TrimSpace(string(v)) != "0"
+}
