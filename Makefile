@@ -1,0 +1,94 @@
+# Everything that is done with this tree by hand or by a machine. `make` lists
+# the targets. Logic of more than a few lines is Go (internal/, lab/).
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# A build machine's environment may be nearly empty: Go needs a home for its
+# caches, and Debian's sbin and the usual place of Go belong on the path.
+ifeq ($(HOME),)
+export HOME := $(shell getent passwd "$$(id -u)" | cut -d: -f6)
+endif
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+# Static binaries, and no C compiler needed for anything but `make race`.
+export CGO_ENABLED = 0
+
+BIN     ?= bin
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# What the binaries call themselves; without git they fall back to what the Go
+# toolchain knows (internal/version).
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  = -s -w -X github.com/weft-net/weft/internal/version.Version=$(VERSION)
+
+PKG       ?= ./...
+TESTFLAGS ?=
+FUZZTIME  ?= 10s
+BENCHTIME ?= 1x
+
+# The real peers that tests talk to and the tools they look at the kernel with.
+TEST_PACKAGES = etcd-server etcd-client iproute2 iputils-ping nftables tcpdump containernetworking-plugins
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## build the static binaries into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+.PHONY: demo
+demo: build ## three hosts and six pods on this machine, with faults; under a minute
+	$(BIN)/weft-lab demo
+
+.PHONY: setup
+setup: # install what the tests need and this machine lacks
+	@scripts/setup $(TEST_PACKAGES)
+
+.PHONY: test
+test: setup ## vet and every test (PKG=./store/... for some, TESTFLAGS=-run=Name)
+	go vet ./...
+	go test -json -count=1 -timeout 8m $(TESTFLAGS) $(PKG) | go run ./internal/testreport
+
+.PHONY: race
+race: setup ## every test under the race detector (needs a C compiler, and longer)
+	CGO_ENABLED=1 go test -json -race -count=1 -timeout 20m $(TESTFLAGS) $(PKG) | go run ./internal/testreport
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: setup ## every benchmark, as ratios to the floor measured in the same run
+	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m $(PKG)
+
+.PHONY: lab
+lab: build ## bring a lab of three hosts up and leave it up (bin/weft-lab down)
+	$(BIN)/weft-lab up
+
+bin/golangci-lint: tools/go.mod tools/go.sum
+	go build -C tools -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: lint
+lint: bin/golangci-lint ## golangci-lint, pinned in tools/go.mod
+	bin/golangci-lint run ./...
+
+.PHONY: fmt
+fmt: ## gofmt -s on every file
+	gofmt -s -w $$(git ls-files '*.go')
+
+.PHONY: install
+install: build ## install binaries, plugin, unit and sample files (DESTDIR, PREFIX)
+	install -D -m 755 $(BIN)/weftd $(DESTDIR)$(PREFIX)/sbin/weftd
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/weft $(BIN)/weft-lab
+	install -D -m 755 $(BIN)/weft-cni $(DESTDIR)/opt/cni/bin/weft
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/sbin/weftd|$(PREFIX)/sbin/weftd|' scripts/weftd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/weftd.service
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/weft scripts/weftd.yaml scripts/fabric.yaml LICENSE
+	test -e $(DESTDIR)/etc/weft/weftd.yaml || install -D -m 600 scripts/weftd.yaml $(DESTDIR)/etc/weft/weftd.yaml
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
