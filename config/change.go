@@ -1,0 +1,129 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+// CheckChange says what of a change from old to new cannot be done while the
+// fabric runs, one reason each; none: it can. old is nil where there is no
+// Fabric yet. leases are the subnets on record, reservations included.
+//
+// A subnet length may change: leases stay as they are, and the store checks
+// overlap when it gives out new ones.
+func CheckChange(old, new *fabric.Spec, leases []fabric.Subnet) []string {
+	if len(leases) == 0 {
+		return nil
+	}
+	reasons := checkNetworks(new, leases)
+	if old == nil {
+		return reasons
+	}
+	reasons = append(reasons, checkReserved(old, new, leases)...)
+	// The VXLAN device holds these; the kernel changes none of them in place
+	// (vxlan_nl2conf in drivers/net/vxlan/vxlan_core.c), and a device made anew
+	// on one node after the other cuts the fabric in two meanwhile.
+	for _, c := range []struct {
+		path     string
+		old, new any
+	}{
+		{"backend", old.Backend, new.Backend},
+		{"vxlan.vni", old.VXLAN.VNI, new.VXLAN.VNI},
+		{"vxlan.port", old.VXLAN.Port, new.VXLAN.Port},
+		{"vxlan.udpChecksum", old.VXLAN.UDPChecksum, new.VXLAN.UDPChecksum},
+	} {
+		if c.old != c.new {
+			reasons = append(reasons, fmt.Sprintf("spec.%s: %v -> %v would cut nodes off from each other (%s); remove the nodes first", c.path, c.old, c.new, count(len(leases), "subnet is leased", "subnets are leased")))
+		}
+	}
+	return reasons
+}
+
+// checkNetworks finds leases that the new networks leave outside.
+func checkNetworks(new *fabric.Spec, leases []fabric.Subnet) []string {
+	var reasons []string
+	for _, f := range fabric.Families {
+		network := new.Network.Get(f)
+		var outside []netip.Prefix
+		for _, l := range leases {
+			isOurs := fabric.FamilyOf(l.Prefix.Addr()) == f
+			if isOurs && !contains(network, l.Prefix) {
+				outside = append(outside, l.Prefix)
+			}
+		}
+		if len(outside) == 0 {
+			continue
+		}
+		what := fmt.Sprintf("%s leaves out", network)
+		if !network.IsValid() {
+			what = "without it go"
+		}
+		reasons = append(reasons, fmt.Sprintf("spec.network.%s: %s %s: %s; remove the nodes first", f, what, count(len(outside), "leased subnet", "leased subnets"), some(outside)))
+	}
+	return reasons
+}
+
+// checkReserved finds leases in what is newly reserved.
+func checkReserved(old, new *fabric.Spec, leases []fabric.Subnet) []string {
+	var reasons []string
+	for _, r := range new.Reserved {
+		if slices.Contains(old.Reserved, r) {
+			continue
+		}
+		var inside []netip.Prefix
+		for _, l := range leases {
+			if r.Overlaps(l.Prefix) {
+				inside = append(inside, l.Prefix)
+			}
+		}
+		if len(inside) > 0 {
+			reasons = append(reasons, fmt.Sprintf("spec.reserved: %s overlaps %s: %s; remove the nodes first", r, count(len(inside), "leased subnet", "leased subnets"), some(inside)))
+		}
+	}
+	return reasons
+}
+
+// CheckUnderlay says which addresses of hosts the fabric's networks would
+// swallow: packets to these hosts would be sent to pods.
+func CheckUnderlay(s *fabric.Spec, nodes []*fabric.Peer) []string {
+	var reasons []string
+	for _, n := range nodes {
+		for _, f := range fabric.Families {
+			a, network := n.Underlay.Get(f), s.Network.Get(f)
+			if a.IsValid() && network.IsValid() && network.Contains(a) {
+				reasons = append(reasons, fmt.Sprintf("spec.network.%s: %s holds %s, the underlay address of node %s", f, network, a, n.Name))
+			}
+		}
+	}
+	return reasons
+}
+
+func contains(outer, inner netip.Prefix) bool {
+	return outer.IsValid() && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// some names the first few prefixes of a list.
+func some(list []netip.Prefix) string {
+	const most = 3
+	text := ""
+	for i, p := range list {
+		if i == most {
+			return text + ", ..."
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += p.String()
+	}
+	return text
+}

@@ -1,0 +1,98 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+// What a Fabric has where its file says nothing.
+const (
+	defaultSubnetIPv4 = 24
+	defaultSubnetIPv6 = 64
+	defaultVNI        = 1
+	defaultPort       = 4789 // IANA's for VXLAN, RFC 7348 section 5
+	defaultTTL        = fabric.Duration(24 * time.Hour)
+	defaultLiveness   = fabric.Duration(15 * time.Second)
+)
+
+// BackendVXLAN is the one backend of this version.
+const BackendVXLAN = "vxlan"
+
+func defaultSpec() *fabric.Spec {
+	return &fabric.Spec{
+		Backend:    BackendVXLAN,
+		VXLAN:      fabric.VXLANSpec{VNI: defaultVNI, Port: defaultPort, DirectRouting: true},
+		Masquerade: fabric.MasqueradeSpec{Enabled: true},
+		Lease:      fabric.LeaseSpec{TTL: defaultTTL, Liveness: defaultLiveness},
+	}
+}
+
+// completeSpec gives each family that has a network a subnet length.
+func completeSpec(s *fabric.Spec) {
+	lengths := fabric.PerFamily[int]{IPv4: defaultSubnetIPv4, IPv6: defaultSubnetIPv6}
+	for _, f := range fabric.Families {
+		if s.Network.Get(f).IsValid() && s.SubnetLength.Get(f) == 0 {
+			s.SubnetLength.Set(f, lengths.Get(f))
+		}
+	}
+}
+
+// DecodeFabric reads what is stored under the key `fabric`. A newer version
+// may have written it, so unknown fields are ignored; what no version could
+// mean is refused with the reason, in one line. The caller keeps the last good
+// spec then.
+func DecodeFabric(data []byte) (*fabric.Spec, error) {
+	if len(data) > maxInput {
+		return nil, fmt.Errorf("fabric: larger than %d KiB, this is no Fabric object", maxInput>>10)
+	}
+	var head struct {
+		APIVersion string          `json:"apiVersion"`
+		Kind       string          `json:"kind"`
+		Spec       json.RawMessage `json:"spec"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, fmt.Errorf("fabric: not a JSON object: %s", oneLine(err.Error()))
+	}
+	switch {
+	case head.Kind != "Fabric":
+		return nil, fmt.Errorf("fabric: kind is %.40q, want Fabric", head.Kind)
+	case head.APIVersion != APIVersion:
+		return nil, fmt.Errorf("fabric: apiVersion is %.40q, this version of weft knows %s", head.APIVersion, APIVersion)
+	case len(head.Spec) == 0:
+		return nil, fmt.Errorf("fabric: has no spec")
+	}
+	s := defaultSpec()
+	if err := json.Unmarshal(head.Spec, s); err != nil {
+		return nil, fmt.Errorf("fabric: spec: %s", oneLine(err.Error()))
+	}
+	completeSpec(s)
+	if err := validateSpec(s); err != nil {
+		return nil, fmt.Errorf("fabric: spec.%w", err)
+	}
+	return s, nil
+}
+
+// DecodeObject reads an object as it is stored, of any kind, leniently.
+func DecodeObject(data []byte) (Object, error) {
+	var head struct {
+		Object
+		Spec json.RawMessage `json:"spec"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return Object{}, fmt.Errorf("stored object: %s", oneLine(err.Error()))
+	}
+	kind, err := kindNamed(head.Kind)
+	if err != nil {
+		return Object{}, fmt.Errorf("stored object: %w", err)
+	}
+	o := head.Object
+	o.Spec = kind.new()
+	if err := json.Unmarshal(head.Spec, o.Spec); err != nil {
+		return Object{}, fmt.Errorf("stored %s: %s", o.Kind, oneLine(err.Error()))
+	}
+	kind.complete(o.Spec)
+	return o, nil
+}

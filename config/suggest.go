@@ -1,0 +1,44 @@
+package config
+
+import "strings"
+
+// didYouMean returns " (did you mean X?)" with the known name nearest to a
+// mistyped one, or nothing where none is near.
+func didYouMean(name string, known []string) string {
+	best, distance := "", 2+len(name)/3
+	for _, k := range known {
+		d := editDistance(strings.ToLower(name), strings.ToLower(k))
+		if len(name) >= 4 && strings.HasPrefix(k, name) {
+			d = min(d, 1) // cut short: password for passwordFile
+		}
+		if d < distance && k != name {
+			best, distance = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return " (did you mean " + best + "?)"
+}
+
+// editDistance is Levenshtein's: the insertions, deletions and replacements
+// of single bytes that make b out of a.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
