@@ -40,7 +40,7 @@ func Choose(r Request) (netip.Prefix, bool) {
 	if !ok {
 		return netip.Prefix{}, false
 	}
-	var used []span
+	used := make([]span, 0, len(r.Reserved)+len(r.Taken)+len(r.Avoid))
 	for _, list := range [][]netip.Prefix{r.Reserved, r.Taken, r.Avoid} {
 		for _, t := range list {
 			if s, ok := p.covered(t); ok {
@@ -91,11 +91,14 @@ type span struct{ first, last uint64 }
 
 // covered returns the subnets that overlap t, false when none does.
 func (p pool) covered(t netip.Prefix) (span, bool) {
-	if !t.IsValid() || !p.network.Overlaps(t) {
+	if !t.IsValid() {
 		return span{}, false
 	}
 	if t.Bits() <= p.network.Bits() {
-		return span{0, p.size - 1}, true
+		return span{0, p.size - 1}, t.Contains(p.network.Addr())
+	}
+	if !p.network.Contains(t.Addr()) {
+		return span{}, false
 	}
 	first, ok := p.number(t.Masked().Addr())
 	if !ok {
@@ -103,8 +106,7 @@ func (p pool) covered(t netip.Prefix) (span, bool) {
 	}
 	last := first
 	if t.Bits() < p.length {
-		run := min(p.length-t.Bits(), maxSubnetBits)
-		last = min(first+1<<run-1, p.size-1)
+		last = min(first|(uint64(1)<<(p.length-t.Bits())-1), p.size-1)
 	}
 	return span{first, last}, true
 }
