@@ -1,0 +1,106 @@
+package vxlan
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/backends"
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel"
+)
+
+// sameSegment reports whether packets of family f go to r without
+// encapsulation: the fabric wants it, r accepts it, and its address lies in a
+// network that this host is connected to.
+func sameSegment(in backends.Input, r backends.Remote, f fabric.Family) bool {
+	far := r.Underlay.Get(f)
+	if !in.Spec.VXLAN.DirectRouting || in.Underlay.Interface == "" || !far.IsValid() || !r.CanReceive(fabric.PathDirect) {
+		return false
+	}
+	return slices.ContainsFunc(in.Underlay.Connected, func(p netip.Prefix) bool { return p.Contains(far) })
+}
+
+func direct(objs *kernel.Objects, in backends.Input, r backends.Remote, f fabric.Family) backends.Way {
+	objs.Nexthops = append(objs.Nexthops, kernel.Nexthop{
+		ID: kernel.NexthopID(r.Index, f, 0), Link: in.Underlay.Interface, Gateway: r.Underlay.Get(f),
+	})
+	return backends.Way{Kind: fabric.PathDirect, Reason: "on the same segment"}
+}
+
+// overlay adds what leads to r's VTEP. The VTEP's address in a family is that
+// of its first subnet; it is never asked for by ARP or ND and need not be
+// connected (onlink), the neighbour entry answers for it.
+func overlay(objs *kernel.Objects, in backends.Input, r backends.Remote, first netip.Prefix) backends.Way {
+	far := r.Underlay.Get(outer(in.Underlay))
+	switch {
+	case !r.CanReceive(fabric.PathVXLAN):
+		return backends.Way{Reason: "it accepts no VXLAN"}
+	case !far.IsValid():
+		return backends.Way{Reason: "it has no " + outer(in.Underlay).String() + " underlay address"}
+	case !r.VTEPMAC.Valid():
+		return backends.Way{Reason: "it has no VTEP MAC address"}
+	}
+	dev, f := DeviceName(in.Spec), fabric.FamilyOf(first.Addr())
+	if len(objs.FDB) == 0 { // one entry serves both families
+		objs.FDB = append(objs.FDB, kernel.FDB{FDBKey: kernel.FDBKey{Link: dev, MAC: r.VTEPMAC}, Dst: far})
+	}
+	objs.Neighs = append(objs.Neighs, kernel.Neigh{NeighKey: kernel.NeighKey{Link: dev, Addr: first.Addr()}, MAC: r.VTEPMAC})
+	objs.Nexthops = append(objs.Nexthops, kernel.Nexthop{
+		ID: kernel.NexthopID(r.Index, f, 0), Link: dev, Gateway: first.Addr(), OnLink: true,
+	})
+	return backends.Way{Kind: fabric.PathVXLAN, Reason: "over the overlay"}
+}
+
+// smallestMTU is what every IPv4 host must accept (RFC 791, section 3.2); a
+// record that claims less is not believed.
+const smallestMTU = 576
+
+// routes leads r's subnets to the nexthop object. A peer whose MTU is smaller
+// than ours gets it on its routes.
+func routes(objs *kernel.Objects, in backends.Input, r backends.Remote, subnets []netip.Prefix) {
+	mtu := 0
+	if theirs := r.MTU - overhead(outer(in.Underlay)); theirs >= smallestMTU && theirs < (Backend{}).MTU(in) {
+		mtu = theirs
+	}
+	for _, p := range subnets {
+		objs.Routes = append(objs.Routes, kernel.Route{
+			RouteKey: key(p), Nexthop: kernel.NexthopID(r.Index, fabric.FamilyOf(p.Addr()), 0), MTU: mtu,
+		})
+	}
+}
+
+func key(p netip.Prefix) kernel.RouteKey { return kernel.RouteKey{Dst: p, Metric: kernel.Metric} }
+
+func ofFamily(subnets []fabric.Subnet, f fabric.Family) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range subnets {
+		if fabric.FamilyOf(s.Prefix.Addr()) == f {
+			out = append(out, s.Prefix)
+		}
+	}
+	return out
+}
+
+// combine makes one Way of those of the families.
+func combine(ways []backends.Way) backends.Way {
+	switch {
+	case len(ways) == 0:
+		return backends.Way{Reason: "it has no subnet"}
+	case len(ways) == 2 && ways[0] != ways[1]:
+		kinds := []string{string(ways[0].Kind), string(ways[1].Kind)}
+		kind := fabric.PathKind(strings.Trim(strings.Join(kinds, "+"), "+"))
+		return backends.Way{Kind: kind, Reason: "IPv4: " + ways[0].Reason + "; IPv6: " + ways[1].Reason}
+	}
+	return ways[0]
+}
+
+// words joins prefixes in a canonical order.
+func words(prefixes []netip.Prefix) string {
+	out := make([]string, len(prefixes))
+	for i, p := range prefixes {
+		out[i] = p.Masked().String()
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}

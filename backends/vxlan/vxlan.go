@@ -1,0 +1,135 @@
+// Package vxlan is the overlay backend: one VXLAN device for the fabric and,
+// per peer, a neighbour entry, a forwarding entry, one nexthop object per
+// family and a route per subnet; peers on the same segment are routed to
+// directly where the fabric allows it. It is pure: see package backends.
+package vxlan
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-net/weft/backends"
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel"
+)
+
+// BridgeName is the bridge that pods are attached to.
+const BridgeName = kernel.Prefix + "0"
+
+// blackholeMetric puts a blackhole behind every other route to the same
+// prefix (the bridge's connected route above all).
+const blackholeMetric = 1 << 31
+
+// Overheads of the encapsulation in bytes: outer IP header, UDP, VXLAN and the
+// inner Ethernet header (RFC 7348, section 5).
+const (
+	overheadIPv4 = 20 + 8 + 8 + 14
+	overheadIPv6 = 40 + 8 + 8 + 14
+)
+
+// Backend is the VXLAN backend. It has no state.
+type Backend struct{}
+
+// DeviceName is the overlay's device.
+func DeviceName(spec *fabric.Spec) string {
+	return fmt.Sprintf("%s.%d", kernel.Prefix, spec.VXLAN.VNI)
+}
+
+// VTEPMAC is the overlay device's address on the node with the given id. It
+// follows from the id alone, so a device made anew is known to all peers.
+func VTEPMAC(id fabric.NodeID) fabric.MAC { return fabric.DeriveMAC("vtep", string(id)) }
+
+// BridgeMAC is the bridge's address, fixed so that pods' neighbour caches
+// outlive the bridge.
+func BridgeMAC(id fabric.NodeID) fabric.MAC { return fabric.DeriveMAC("bridge", string(id)) }
+
+// Receives lists the paths by which every node accepts packets, whichever the
+// fabric uses at the moment: that is what lets a fabric change while it runs.
+func Receives() []fabric.PathKind {
+	return []fabric.PathKind{fabric.PathVXLAN, fabric.PathDirect}
+}
+
+// outer is the family of the outer packets. A VXLAN device speaks one family
+// only (drivers/net/vxlan/vxlan_core.c, vxlan_sock_add): IPv4 where the host
+// has it.
+func outer(u kernel.Underlay) fabric.Family {
+	if u.Addrs.IPv4.IsValid() {
+		return fabric.IPv4
+	}
+	return fabric.IPv6
+}
+
+func overhead(f fabric.Family) int {
+	if f == fabric.IPv6 {
+		return overheadIPv6
+	}
+	return overheadIPv4
+}
+
+// MTU is that of the overlay device, the bridge and the pods, in bytes.
+func (Backend) MTU(in backends.Input) int {
+	if in.Spec.VXLAN.MTU != 0 {
+		return in.Spec.VXLAN.MTU
+	}
+	return in.Underlay.MTU - overhead(outer(in.Underlay))
+}
+
+// Base is everything that does not depend on peers.
+func (b Backend) Base(in backends.Input) kernel.Objects {
+	mtu := b.MTU(in)
+	dev := DeviceName(in.Spec)
+	objs := kernel.Objects{
+		Links: []kernel.Link{
+			{Name: dev, Kind: kernel.VXLAN, MAC: VTEPMAC(in.Self), MTU: mtu, VXLAN: kernel.VXLANConfig{
+				VNI: in.Spec.VXLAN.VNI, Port: in.Spec.VXLAN.Port, UDPChecksum: in.Spec.VXLAN.UDPChecksum,
+				Uplink: in.Underlay.Interface, Local: in.Underlay.Addrs.Get(outer(in.Underlay)),
+			}},
+			{Name: BridgeName, Kind: kernel.Bridge, MAC: BridgeMAC(in.Self), MTU: mtu},
+		},
+		Sysctls: sysctls(in, dev),
+	}
+	var seen fabric.PerFamily[bool]
+	for _, p := range in.Subnets {
+		f := fabric.FamilyOf(p.Addr())
+		gateway := p.Addr().Next()
+		objs.Addrs = append(objs.Addrs, kernel.Addr{Link: BridgeName, Prefix: netip.PrefixFrom(gateway, p.Bits())})
+		if !seen.Get(f) { // the VTEP's own address is what the host's packets into the overlay come from
+			objs.Addrs = append(objs.Addrs, kernel.Addr{Link: dev, Prefix: netip.PrefixFrom(p.Addr(), f.Bits())})
+			seen.Set(f, true)
+		}
+		objs.Routes = append(objs.Routes, kernel.Route{RouteKey: kernel.RouteKey{Dst: p, Metric: blackholeMetric}, Type: kernel.Blackhole})
+	}
+	if in.Spec.Masquerade.Enabled {
+		objs.Masquerade = kernel.Masquerade{Sources: words(in.Spec.Networks()), Except: words(in.Spec.Masquerade.Except)}
+	}
+	return objs
+}
+
+// Peer is what the host needs to reach r, and how it does.
+func (Backend) Peer(in backends.Input, r backends.Remote) (kernel.Objects, backends.Way) {
+	var objs kernel.Objects
+	if r.Down {
+		for _, s := range r.Subnets {
+			objs.Routes = append(objs.Routes, kernel.Route{RouteKey: key(s.Prefix), Type: kernel.Unreachable})
+		}
+		return objs, backends.Way{Kind: backends.Unreachable, Reason: "its agent is gone and its host answers no probe"}
+	}
+	var ways []backends.Way
+	for _, f := range fabric.Families {
+		subnets := ofFamily(r.Subnets, f)
+		if len(subnets) == 0 {
+			continue
+		}
+		var way backends.Way
+		if sameSegment(in, r, f) {
+			way = direct(&objs, in, r, f)
+		} else {
+			way = overlay(&objs, in, r, subnets[0])
+		}
+		if way.Kind != "" {
+			routes(&objs, in, r, subnets)
+		}
+		ways = append(ways, way)
+	}
+	return objs, combine(ways)
+}
