@@ -86,8 +86,9 @@ install: build ## install binaries, plugin, unit and sample files (DESTDIR, PREF
 	install -D -m 755 $(BIN)/weft-cni $(DESTDIR)/opt/cni/bin/weft
 	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/sbin/weftd|$(PREFIX)/sbin/weftd|' scripts/weftd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/weftd.service
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/weft scripts/weftd.yaml scripts/fabric.yaml LICENSE
-	test -e $(DESTDIR)/etc/weft/weftd.yaml || install -D -m 600 scripts/weftd.yaml $(DESTDIR)/etc/weft/weftd.yaml
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/weft scripts/fabric.yaml LICENSE
+	install -m 644 config/reference.yaml $(DESTDIR)$(PREFIX)/share/doc/weft/weftd.yaml
+	test -e $(DESTDIR)/etc/weft/weftd.yaml || install -D -m 600 config/reference.yaml $(DESTDIR)/etc/weft/weftd.yaml
 
 .PHONY: clean
 clean: ## remove what was built

@@ -1,0 +1,128 @@
+package house
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// makeTarget runs make at the root of the module and returns what it printed.
+func makeTarget(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("make", append([]string{"-C", root}, args...)...)
+	// The make that may have started this test must not pass on its flags.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool {
+		return strings.HasPrefix(e, "MAKE") || strings.HasPrefix(e, "MFLAGS")
+	})
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("make %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+func TestHelpListsTheTargets(t *testing.T) {
+	help := makeTarget(t)
+	for _, target := range []string{"build", "demo", "test", "lint", "fmt", "fuzz", "bench", "lab", "clean", "install"} {
+		if !strings.Contains(help, "\n  "+target+" ") {
+			t.Errorf("make alone does not list %q:\n%s", target, help)
+		}
+	}
+}
+
+func TestInstall(t *testing.T) {
+	t.Parallel()
+	bin, dest := t.TempDir(), t.TempDir()
+	args := []string{"install", "BIN=" + bin, "DESTDIR=" + dest, "PREFIX=/usr", "VERSION=v0.0.0-test"}
+	makeTarget(t, args...)
+	want := []string{
+		"-rw------- /etc/weft/weftd.yaml",
+		"-rwxr-xr-x /opt/cni/bin/weft",
+		"-rwxr-xr-x /usr/bin/weft",
+		"-rwxr-xr-x /usr/bin/weft-lab",
+		"-rw-r--r-- /usr/lib/systemd/system/weftd.service",
+		"-rwxr-xr-x /usr/sbin/weftd",
+		"-rw-r--r-- /usr/share/doc/weft/LICENSE",
+		"-rw-r--r-- /usr/share/doc/weft/fabric.yaml",
+		"-rw-r--r-- /usr/share/doc/weft/weftd.yaml",
+	}
+	if diff := cmp.Diff(want, installed(t, dest)); diff != "" {
+		t.Errorf("installed (-want +got):\n%s", diff)
+	}
+	for _, program := range []string{"/usr/sbin/weftd", "/usr/bin/weft", "/usr/bin/weft-lab"} {
+		out, err := exec.Command(dest+program, "--version").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "v0.0.0-test") {
+			t.Errorf("%s --version: %v, %q; want the version it was built with", program, err, out)
+		}
+	}
+	checkUnit(t, dest)
+
+	own := []byte("nodeName: mine\n")
+	file := filepath.Join(dest, "etc/weft/weftd.yaml")
+	if err := os.WriteFile(file, own, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	makeTarget(t, args...)
+	if got, err := os.ReadFile(file); err != nil || string(got) != string(own) {
+		t.Errorf("a second install changed the operator's file to %q, %v", got, err)
+	}
+}
+
+// installed lists the files below a folder with their modes.
+func installed(t *testing.T, dest string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dest, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			out = append(out, info.Mode().String()+" "+strings.TrimPrefix(path, dest))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// checkUnit checks the unit as installed: by systemd itself where that is, and
+// for what an agent's stop must leave alone.
+func checkUnit(t *testing.T, dest string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dest, "usr/lib/systemd/system/weftd.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := string(data)
+	for _, line := range []string{
+		"Type=notify", "Restart=always", "RuntimeDirectory=weft", "RuntimeDirectoryPreserve=yes",
+		"RestartPreventExitStatus=2", "Environment=GOTRACEBACK=crash", "ExecStart=/usr/sbin/weftd",
+	} {
+		if !strings.Contains(unit, "\n"+line+"\n") {
+			t.Errorf("weftd.service does not say %q", line)
+		}
+	}
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Log("systemd is not here to check the unit")
+		return
+	}
+	// The program is where DESTDIR has it, or systemd calls it missing.
+	file := filepath.Join(t.TempDir(), "weftd.service")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(unit, "=/usr/sbin", "="+dest+"/usr/sbin")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "weftd") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
