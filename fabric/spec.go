@@ -3,6 +3,7 @@ package fabric
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -58,7 +59,18 @@ func (s *Spec) Networks() []netip.Prefix {
 // Duration is a time.Duration that is written as text ("24h", "15s").
 type Duration time.Duration
 
-func (d Duration) String() string { return time.Duration(d).String() }
+// String gives time.Duration's form without zeros at the end: "24h", not
+// "24h0m0s".
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
 
 // MarshalText writes the form that UnmarshalText reads.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
