@@ -14,14 +14,14 @@ import (
 // fit and a text that its type refuses are problems. What the tree does not
 // mention keeps its value, so that defaults are set beforehand.
 func decode(t *tree, path string, into reflect.Value) *problem {
-	if t.shape == shapeNone {
-		return problemf(path, "has no value (leave it out to get the default)")
-	}
 	switch v := into.Addr().Interface().(type) {
 	case *anything:
 		return nil
 	case encoding.TextUnmarshaler:
 		return decodeText(t, path, v)
+	}
+	if t.shape == shapeNone {
+		return noValue(path)
 	}
 	switch into.Kind() {
 	case reflect.Struct:
@@ -32,12 +32,19 @@ func decode(t *tree, path string, into reflect.Value) *problem {
 	return decodeScalar(t, path, into)
 }
 
+func noValue(path string) *problem {
+	return problemf(path, "has no value (leave it out to get the default)")
+}
+
 // anything takes whatever is written, for somebody else to decode.
 type anything struct{}
 
 func decodeText(t *tree, path string, into encoding.TextUnmarshaler) *problem {
+	if t.shape == shapeNone {
+		return noValue(path)
+	}
 	if t.shape != shapeText {
-		return problemf(path, "is %s, want a single value", t.shape)
+		return &problem{path, t.notText()}
 	}
 	if t.text == "" {
 		return problemf(path, "is empty (leave it out to get the default)")
@@ -71,7 +78,11 @@ func decodeStruct(t *tree, path string, into reflect.Value) *problem {
 		at := join(path, e.name)
 		i, ok := fields[e.name]
 		if !ok {
-			return problemf(at, "unknown key%s", didYouMean(e.name, names))
+			meant := nearest(e.name, names)
+			if meant != "" {
+				meant = join(path, meant)
+			}
+			return problemf(at, "unknown key%s", didYouMean(meant))
 		}
 		if err := decode(e.value, at, into.Field(i)); err != nil {
 			return err
@@ -104,7 +115,7 @@ func decodeSlice(t *tree, path string, into reflect.Value) *problem {
 // decodeScalar stores text, numbers and booleans. A value in quotes is text.
 func decodeScalar(t *tree, path string, into reflect.Value) *problem {
 	if t.shape != shapeText {
-		return problemf(path, "is %s, want a single value", t.shape)
+		return &problem{path, t.notText()}
 	}
 	var err error
 	want := "a value that this version knows"

@@ -117,27 +117,26 @@ func isSection(path string) bool {
 	return false
 }
 
-// suggestKey says which key an unknown one was probably meant to be: one with
-// nearly the same name in the same section, or the same name in another.
+// suggestKey returns the key that an unknown one was probably meant to be: one
+// with nearly the same name in the same section, or with the same in another.
 func suggestKey(path string) string {
 	section, name := "", path
 	if i := strings.LastIndexByte(path, '.'); i >= 0 {
 		section, name = path[:i+1], path[i+1:]
 	}
-	var near []string
+	var siblings []string
 	for _, k := range keys {
-		rest, ok := strings.CutPrefix(k.path, section)
-		if !ok {
-			continue
+		if rest, ok := strings.CutPrefix(k.path, section); ok {
+			sibling, _, _ := strings.Cut(rest, ".")
+			siblings = append(siblings, sibling)
 		}
-		near = append(near, section+strings.SplitN(rest, ".", 2)[0])
 	}
-	if s := didYouMean(path, near); s != "" {
-		return s
+	if n := nearest(name, siblings); n != "" {
+		return section + n
 	}
 	for _, k := range keys {
-		if strings.HasSuffix(strings.ToLower(k.path), "."+strings.ToLower(name)) {
-			return " (did you mean " + k.path + "?)"
+		if strings.HasSuffix(k.path, "."+name) {
+			return k.path
 		}
 	}
 	return ""

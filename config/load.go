@@ -172,7 +172,7 @@ func collect(name, section string, t *tree, values map[string]value) error {
 		k, known := keyAt(path)
 		switch {
 		case !known && !isSection(path):
-			return fmt.Errorf("%s: unknown key%s", where, suggestKey(path))
+			return fmt.Errorf("%s: unknown key%s", where, didYouMean(suggestKey(path)))
 		case e.value.shape == shapeNone:
 			return fmt.Errorf("%s: has no value (leave it out to get the default)", where)
 		case !known && e.value.shape != shapeMap:
@@ -199,12 +199,15 @@ func (t *tree) asText(isList bool) (string, error) {
 		return t.text, nil
 	}
 	if t.shape != shapeList || !isList {
-		return "", fmt.Errorf("is %s, want a single value", t.shape)
+		return "", errors.New(t.notText())
 	}
 	items := make([]string, len(t.items))
 	for i, item := range t.items {
-		if item.shape != shapeText || strings.Contains(item.text, ",") {
-			return "", fmt.Errorf("item %d of the list is not a single value", i+1)
+		if item.shape != shapeText {
+			return "", fmt.Errorf("item %d %s", i+1, item.notText())
+		}
+		if strings.Contains(item.text, ",") {
+			return "", fmt.Errorf("item %d holds a comma, want one item for each", i+1)
 		}
 		items[i] = item.text
 	}

@@ -81,7 +81,7 @@ func kindNamed(name string) (Kind, *problem) {
 	if slices.Contains(laterKinds, name) {
 		return Kind{}, problemf("kind", "%s is not supported by this version of weft", name)
 	}
-	return Kind{}, problemf("kind", "%q is not a kind that this version of weft knows%s", name, didYouMean(name, known))
+	return Kind{}, problemf("kind", "%q is not a kind that this version of weft knows%s", name, didYouMean(nearest(name, known)))
 }
 
 // KindFor finds a kind by one of its words or its name.
@@ -93,7 +93,7 @@ func KindFor(word string) (Kind, error) {
 		}
 		known = append(known, k.Words[0])
 	}
-	return Kind{}, fmt.Errorf("%q is not a kind of object%s", word, didYouMean(word, known))
+	return Kind{}, fmt.Errorf("%q is not a kind of object%s", word, didYouMean(nearest(word, known)))
 }
 
 // Key returns where the object is stored, below the prefix.
@@ -164,7 +164,7 @@ func parseObject(doc *tree) (Object, *problem) {
 	}
 	o := Object{APIVersion: head.APIVersion, Kind: head.Kind, Metadata: head.Metadata, Spec: kind.new()}
 	spec := doc.get("spec")
-	if spec == nil {
+	if spec == nil || spec.shape == shapeNone {
 		return Object{}, problemf("spec", "is missing")
 	}
 	if err := decode(spec, "spec", reflect.ValueOf(o.Spec).Elem()); err != nil {

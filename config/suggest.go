@@ -2,23 +2,28 @@ package config
 
 import "strings"
 
-// didYouMean returns " (did you mean X?)" with the known name nearest to a
-// mistyped one, or nothing where none is near.
-func didYouMean(name string, known []string) string {
+// nearest returns the known name that a mistyped one is nearest to, or ""
+// where none is near.
+func nearest(name string, known []string) string {
 	best, distance := "", 2+len(name)/3
 	for _, k := range known {
 		d := editDistance(strings.ToLower(name), strings.ToLower(k))
 		if len(name) >= 4 && strings.HasPrefix(k, name) {
 			d = min(d, 1) // cut short: password for passwordFile
 		}
-		if d < distance && k != name {
+		if d < distance {
 			best, distance = k, d
 		}
 	}
-	if best == "" {
+	return best
+}
+
+// didYouMean returns " (did you mean X?)", or nothing where there is no X.
+func didYouMean(x string) string {
+	if x == "" {
 		return ""
 	}
-	return " (did you mean " + best + "?)"
+	return " (did you mean " + x + "?)"
 }
 
 // editDistance is Levenshtein's: the insertions, deletions and replacements

@@ -29,6 +29,16 @@ func (s shape) String() string {
 	return [...]string{"a single value", "a list", "a section of keys", "no value"}[s]
 }
 
+// notText says what stands where a single value was expected.
+func (t *tree) notText() string {
+	hint := ""
+	if t.shape == shapeMap && len(t.keys) == 1 {
+		// The parser takes {a: [host:port]} for a key with its value.
+		hint = " (a value with colons may need quotes)"
+	}
+	return fmt.Sprintf("is %s, want a single value%s", t.shape, hint)
+}
+
 // tree is a parsed YAML (or JSON) value with its position. The parser's own
 // types end in this file: its decoder drops the position of values that a
 // type refuses, and converts where a strict reader should not.
@@ -112,7 +122,9 @@ func syntaxError(name string, err error) error {
 	return fmt.Errorf("%s: %s", name, oneLine(err.Error()))
 }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+func oneLine(s string) string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(s, "'\t'", "'\\t' (tab)")), " ")
+}
 
 func lineOf(t *token.Token) int {
 	if t == nil || t.Position == nil {

@@ -184,6 +184,6 @@ func oneOf(known ...string) func(string) (string, error) {
 		if slices.Contains(known, s) {
 			return s, nil
 		}
-		return "", fmt.Errorf("%q is not one of %s%s", s, strings.Join(known, ", "), didYouMean(s, known))
+		return "", fmt.Errorf("%q is not one of %s%s", s, strings.Join(known, ", "), didYouMean(nearest(s, known)))
 	}
 }
