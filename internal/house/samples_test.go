@@ -3,9 +3,11 @@ package house
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
 	"github.com/weft-net/weft/config"
@@ -59,5 +61,30 @@ func TestNodeKeysAreDocumented(t *testing.T) {
 				t.Errorf("docs/config.md does not mention %s", want)
 			}
 		}
+	}
+}
+
+// TestMetricsAreDocumented: docs/metrics.md has every metric that the agent's
+// sources name, and none that they do not.
+func TestMetricsAreDocumented(t *testing.T) {
+	name := regexp.MustCompile(`weft_[a-z_]+`)
+	page, err := os.ReadFile(filepath.Join(root, "docs/metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, m := range name.FindAllString(string(page), -1) {
+		documented[m] = true
+	}
+	defined := map[string]bool{}
+	files(t, func(path string, src []byte) {
+		if strings.HasPrefix(path, "agent/") && !strings.HasSuffix(path, "_test.go") {
+			for _, m := range regexp.MustCompile(`"(weft_[a-z_]+)"`).FindAllSubmatch(src, -1) {
+				defined[string(m[1])] = true
+			}
+		}
+	})
+	if diff := cmp.Diff(defined, documented); diff != "" {
+		t.Errorf("metrics (-in the code +in docs/metrics.md):\n%s", diff)
 	}
 }
