@@ -1,0 +1,62 @@
+package house
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestSetup runs scripts/setup with stand-ins for Debian's programs: a test
+// cannot install packages. iproute2 is installed, etcd-server is not.
+func TestSetup(t *testing.T) {
+	for _, tt := range []struct {
+		name, uid string
+		args      []string
+		calls     []string
+		says      string
+	}{
+		{"nothing is missing", "0", []string{"iproute2"}, nil, ""},
+		{"root installs what is missing, once", "0", []string{"iproute2", "etcd-server"}, []string{
+			"apt-get update -q",
+			"apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 etcd-server",
+		}, "installing etcd-server\n"},
+		{"others are told", "1000", []string{"iproute2", "etcd-server"}, nil,
+			"these Debian packages are missing and cannot be installed here: etcd-server\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			log := filepath.Join(dir, "log")
+			for name, script := range map[string]string{
+				"dpkg-query": `[ "${!#}" = iproute2 ] && echo -n "install ok installed"`,
+				"apt-get":    `echo "apt-get $*" >> ` + log,
+				"systemctl":  `:`,
+				"id":         `echo ` + tt.uid,
+			} {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/bash\n"+script+"\n"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.Command(filepath.Join(root, "scripts/setup"), tt.args...)
+			cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+			out, err := cmd.CombinedOutput()
+			if err != nil || string(out) != tt.says {
+				t.Errorf("setup: %v, %q; want %q", err, out, tt.says)
+			}
+			data, err := os.ReadFile(log)
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			calls := strings.Split(strings.TrimSpace(string(data)), "\n")
+			if len(data) == 0 {
+				calls = nil
+			}
+			if diff := cmp.Diff(tt.calls, calls); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
