@@ -1,5 +1,5 @@
 // Command weft-lab builds whole fabrics out of network namespaces on one
-// machine.
+// machine; see package lab.
 package main
 
 import (
@@ -10,17 +10,40 @@ import (
 	"syscall"
 
 	"github.com/weft-net/weft/lab"
+	"github.com/weft-net/weft/lab/command"
 	"github.com/weft-net/weft/lab/embedded"
 )
 
-func main() {
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	verb := ""
+	if len(args) > 0 {
+		verb = args[0]
+	}
+	if verb == lab.HoldCommand {
+		return exit(lab.Hold())
+	}
+	// What ends with this process needs no namespace that stays.
+	if verb == "demo" || verb == "bench" {
+		code, ran, err := lab.EnterUserNamespace()
+		if ran || err != nil {
+			return max(code, exit(err))
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == lab.EmbeddedCommand {
-		if err := embedded.Run(ctx, os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+	if verb == lab.EmbeddedCommand {
+		return exit(embedded.Run(ctx, args[1:]))
 	}
+	return exit(command.New().ExecuteContext(ctx))
+}
+
+// exit prints the error, if any, and gives the exit code for it.
+func exit(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "weft-lab:", err)
+	return 1
 }

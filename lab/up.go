@@ -1,0 +1,81 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Up brings everything up: etcd, the Fabric object, all agents, and then the
+// topology's pods.
+func (l *Lab) Up(ctx context.Context) error {
+	if err := l.Etcd.Start(ctx); err != nil {
+		return err
+	}
+	if err := l.Apply(ctx, l.Topo.Fabric); err != nil {
+		return err
+	}
+	if err := l.StartAgents(ctx); err != nil {
+		return err
+	}
+	for _, p := range l.Topo.Pods {
+		if _, err := l.AddPod(ctx, l.Host(p.Host), p.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartAgents starts the agents of all hosts at once and waits until each is
+// ready.
+func (l *Lab) StartAgents(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, h := range l.Hosts {
+		g.Go(func() error {
+			if err := h.Agent.Start(); err != nil {
+				return err
+			}
+			return h.Agent.WaitReady(ctx)
+		})
+	}
+	return g.Wait()
+}
+
+// Apply writes the Fabric object with `weft apply`, as an operator on the
+// first host would. Where spec names no network it gets the lab's own.
+func (l *Lab) Apply(ctx context.Context, spec map[string]any) error {
+	spec = maps.Clone(spec)
+	if spec == nil {
+		spec = map[string]any{}
+	}
+	if spec["network"] == nil {
+		spec["network"] = map[string]any{"ipv4": "10.244.0.0/16", "ipv6": "fd00:10:244::/48"}
+	}
+	object, err := json.Marshal(map[string]any{
+		"apiVersion": "weft/v1", "kind": "Fabric", "metadata": map[string]any{"name": "lab"}, "spec": spec,
+	})
+	if err != nil {
+		return fmt.Errorf("fabric: %w", err)
+	}
+	file := filepath.Join(l.Dir(), "fabric.json")
+	if err := os.WriteFile(file, object, 0o600); err != nil {
+		return err
+	}
+	_, err = l.Hosts[0].Weft(ctx, "apply", "-f", file)
+	return err
+}
+
+// Weft runs the weft command on the host, with the agent's configuration.
+func (h *Host) Weft(ctx context.Context, args ...string) (string, error) {
+	if _, err := os.Stat(h.ConfigFile()); err != nil {
+		if err := h.WriteConfig(); err != nil {
+			return "", err
+		}
+	}
+	return h.Run(ctx, h.lab.bin.Weft, append(args, "--config", h.ConfigFile())...)
+}
