@@ -13,7 +13,6 @@ const (
 	// system call cheap, small enough that their errors fit the receive buffer.
 	perSend = 64
 	maxSend = 32 << 10 // bytes
-	recvBuf = 256 << 10
 )
 
 // Conn is one rtnetlink socket. It belongs to the network namespace in which
@@ -21,16 +20,18 @@ const (
 type Conn struct {
 	fd  int
 	seq uint32
-	buf []byte
+	in  *receiver
 }
 
 // Dial opens a socket in the calling thread's network namespace.
-func Dial() (*Conn, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+func Dial() (*Conn, error) { return dial(unix.NETLINK_ROUTE) }
+
+func dial(protocol int) (*Conn, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, protocol)
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
-	c := &Conn{fd: fd, buf: make([]byte, recvBuf)}
+	c := &Conn{fd: fd, in: newReceiver()}
 	if err := c.setup(); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -126,24 +127,37 @@ func (c *Conn) send(b *Batch, from, to, end int, errs []error) error {
 	if err := c.write(b.buf[b.starts[from]:end]); err != nil {
 		return err
 	}
-	for {
-		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_DONTWAIT)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return nil
-		case err != nil:
-			return fmt.Errorf("read netlink errors: %w", err)
+	return c.each(func(m Message) error {
+		if i := int(m.Seq - first); m.Type == unix.NLMSG_ERROR && i >= 0 && i < to-from {
+			errs[from+i] = messageError(m)
 		}
-		err = messages(c.buf[:n], func(m Message) error {
-			if i := int(m.Seq - first); m.Type == unix.NLMSG_ERROR && i < to-from {
-				errs[from+i] = messageError(m)
-			}
-			return nil
-		})
+		return nil
+	})
+}
+
+// each calls fn for every message that is queued now.
+func (c *Conn) each(fn func(Message) error) error {
+	for {
+		n, err := c.in.many(c.fd)
 		if err != nil {
-			return err
+			return fmt.Errorf("read netlink socket: %w", err)
+		}
+		whole := true
+		for i := range n {
+			data, ok := c.in.slot(i)
+			whole = whole && ok
+			if !ok {
+				continue
+			}
+			if err := messages(data, fn); err != nil {
+				return err
+			}
+		}
+		switch {
+		case !whole:
+			return ErrOverrun
+		case n < slots:
+			return nil
 		}
 	}
 }
@@ -174,14 +188,11 @@ func (c *Conn) Dump(b *Batch, fn func(Message) error) error {
 	}
 	interrupted, done := false, false
 	for !done {
-		n, _, err := unix.Recvfrom(c.fd, c.buf, 0)
-		if err == unix.EINTR {
-			continue
-		}
+		part, err := c.in.one(c.fd)
 		if err != nil {
 			return fmt.Errorf("read netlink dump: %w", err)
 		}
-		err = messages(c.buf[:n], func(m Message) error {
+		err = messages(part, func(m Message) error {
 			if m.Seq != seq {
 				return nil // the rest of a dump given up earlier
 			}

@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -9,7 +10,16 @@ import (
 // Listen opens a socket that receives the notifications of the given groups
 // (RTNLGRP_*) with a receive buffer of about buffer bytes.
 func Listen(buffer int, groups ...uint32) (*Conn, error) {
-	c, err := Dial()
+	return listen(unix.NETLINK_ROUTE, buffer, groups)
+}
+
+// ListenNetfilter does the same for groups of netfilter (NFNLGRP_*).
+func ListenNetfilter(buffer int, groups ...uint32) (*Conn, error) {
+	return listen(unix.NETLINK_NETFILTER, buffer, groups)
+}
+
+func listen(protocol, buffer int, groups []uint32) (*Conn, error) {
+	c, err := dial(protocol)
 	if err != nil {
 		return nil, err
 	}
@@ -27,6 +37,9 @@ func Listen(buffer int, groups ...uint32) (*Conn, error) {
 	return c, nil
 }
 
+// Fd is the socket's descriptor, for poll(2).
+func (c *Conn) Fd() int { return c.fd }
+
 // Wait blocks until a notification is there (true) or timeoutMs milliseconds
 // have passed (false).
 func (c *Conn) Wait(timeoutMs int) (bool, error) {
@@ -41,22 +54,9 @@ func (c *Conn) Wait(timeoutMs int) (bool, error) {
 // block. ErrOverrun says that some were dropped; those queued after them are
 // still there for the next call.
 func (c *Conn) Drain(fn func(Message)) error {
-	for {
-		n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_DONTWAIT)
-		switch err {
-		case nil:
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			return nil
-		case unix.ENOBUFS:
-			return ErrOverrun
-		default:
-			return fmt.Errorf("read netlink notifications: %w", err)
-		}
-		err = messages(c.buf[:n], func(m Message) error { fn(m); return nil })
-		if err != nil {
-			return err
-		}
+	err := c.each(func(m Message) error { fn(m); return nil })
+	if errors.Is(err, unix.ENOBUFS) {
+		return ErrOverrun
 	}
+	return err
 }

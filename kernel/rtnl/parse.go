@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
 
@@ -90,3 +91,19 @@ func String(v []byte) string {
 }
 
 func align(n int) int { return (n + 3) &^ 3 }
+
+// U8 reads a byte.
+func U8(v []byte) uint8 {
+	if len(v) < 1 {
+		return 0
+	}
+	return v[0]
+}
+
+// U16BE reads a 16-bit integer in network order.
+func U16BE(v []byte) uint16 {
+	if len(v) < 2 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(v)
+}

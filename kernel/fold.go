@@ -1,0 +1,62 @@
+package kernel
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/kernel/rtnl"
+)
+
+// drain takes in the notifications that are queued.
+func (h *Host) drain() error {
+	for {
+		err := h.events.Drain(func(m rtnl.Message) { h.fold(m, false) })
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, rtnl.ErrOverrun) {
+			return err
+		}
+		h.stale, h.staleSysctl = true, true
+	}
+	for {
+		err := h.natEvent.Drain(h.foldNAT)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, rtnl.ErrOverrun) {
+			return err
+		}
+		h.staleNAT = true
+	}
+}
+
+// fold takes in one message, of a dump or a notification. It is the one place
+// where state learns what the kernel holds, but for sysctls and nftables.
+//
+// A notification that something happened that makes the kernel drop objects
+// silently (a device goes down: net/ipv4/fib_frontend.c, fib_disable_ip, and
+// net/ipv4/nexthop.c, nexthop_flush_dev) marks everything stale.
+func (h *Host) fold(m rtnl.Message, dumping bool) {
+	stale := false
+	switch m.Type {
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		stale = h.state.foldRoute(m.Type, m.Data, dumping)
+	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
+		h.state.foldNeigh(m.Type, m.Data)
+	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
+		stale = h.state.foldNexthop(m.Type, m.Data, dumping)
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		stale = h.state.foldAddr(m.Type, m.Data)
+	case unix.RTM_NEWLINK:
+		stale = h.state.foldLink(m.Data)
+	case unix.RTM_DELLINK:
+		stale = h.state.dropLink(m.Data)
+	case unix.RTM_NEWNETCONF:
+		h.staleSysctl = true
+	}
+	if stale && !dumping {
+		h.stale, h.staleSysctl = true, true
+	}
+}

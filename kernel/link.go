@@ -1,0 +1,220 @@
+package kernel
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel/rtnl"
+)
+
+// linkMark is the alias of every device that weft made. It is set in the same
+// system call that makes the device; a device without it is somebody else's,
+// whatever its name.
+const linkMark = "weft"
+
+const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE, not in x/sys
+
+// device is the value of a link: what Link asks for, and what weft wants of
+// every device. VXLAN.Uplink is a name.
+type device struct {
+	kind     LinkKind
+	mac      fabric.MAC
+	mtu      int
+	vxlan    VXLANConfig
+	up       bool
+	learning bool // VXLAN: the device learns peers from packets
+	quiet    bool // VXLAN: no IPv6 link-local address of the kernel's choice
+	marked   bool
+}
+
+func wantedDevice(l Link) device {
+	return device{kind: l.Kind, mac: l.MAC, mtu: l.MTU, vxlan: l.VXLAN, up: true, quiet: l.Kind == VXLAN, marked: true}
+}
+
+// linkMessage is what an RTM_NEWLINK says.
+type linkMessage struct {
+	device
+	index int32
+	flags uint32
+	name  string
+	alias string
+	lower int32 // VXLAN: index of the uplink
+	iface iface
+}
+
+func decodeLink(data []byte) (linkMessage, bool) {
+	if len(data) < unix.SizeofIfInfomsg || data[0] != unix.AF_UNSPEC {
+		return linkMessage{}, false // AF_BRIDGE says something of a port
+	}
+	l := linkMessage{index: int32(rtnl.U32(data[4:])), flags: rtnl.U32(data[8:])}
+	master, hasINET6 := int32(0), false
+	err := rtnl.Attrs(data[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFLA_IFNAME:
+			l.name = rtnl.String(v)
+		case unix.IFLA_MTU:
+			l.mtu = int(rtnl.U32(v))
+		case unix.IFLA_ADDRESS:
+			copy(l.mac[:], v)
+		case unix.IFLA_MASTER:
+			master = int32(rtnl.U32(v))
+		case unix.IFLA_IFALIAS:
+			l.alias = rtnl.String(v)
+		case unix.IFLA_LINKINFO:
+			l.decodeInfo(v)
+		case unix.IFLA_AF_SPEC:
+			hasINET6 = l.decodeAddrGen(v)
+		}
+	})
+	if l.kind != VXLAN {
+		l.vxlan, l.learning, l.quiet = VXLANConfig{}, false, false
+	} else if !hasINET6 {
+		l.quiet = true // IPv6 is off, or the MTU too small for it
+	}
+	l.up, l.marked = l.flags&unix.IFF_UP != 0, l.alias == linkMark
+	l.iface = iface{name: l.name, up: l.up, carrier: hasCarrier(l.flags), master: master}
+	return l, err == nil && l.name != ""
+}
+
+func (l *linkMessage) decodeInfo(info []byte) {
+	var kind string
+	var data []byte
+	_ = rtnl.Attrs(info, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFLA_INFO_KIND:
+			kind = rtnl.String(v)
+		case unix.IFLA_INFO_DATA:
+			data = v
+		}
+	})
+	l.kind = LinkKind(kind)
+	if l.kind != VXLAN {
+		return
+	}
+	_ = rtnl.Attrs(data, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFLA_VXLAN_ID:
+			l.vxlan.VNI = rtnl.U32(v)
+		case unix.IFLA_VXLAN_PORT:
+			l.vxlan.Port = rtnl.U16BE(v)
+		case unix.IFLA_VXLAN_LINK:
+			l.lower = int32(rtnl.U32(v))
+		case unix.IFLA_VXLAN_LOCAL, unix.IFLA_VXLAN_LOCAL6:
+			l.vxlan.Local = rtnl.Addr(v)
+		case unix.IFLA_VXLAN_LEARNING:
+			l.learning = rtnl.U8(v) != 0
+		case unix.IFLA_VXLAN_UDP_CSUM:
+			l.vxlan.UDPChecksum = rtnl.U8(v) != 0
+		}
+	})
+}
+
+// decodeAddrGen reports whether the device speaks IPv6 at all.
+func (l *linkMessage) decodeAddrGen(spec []byte) (ok bool) {
+	_ = rtnl.Attrs(spec, func(family uint16, v []byte) {
+		if family != unix.AF_INET6 {
+			return
+		}
+		ok = true
+		_ = rtnl.Attrs(v, func(typ uint16, v []byte) {
+			if typ == unix.IFLA_INET6_ADDR_GEN_MODE {
+				l.quiet = rtnl.U8(v) == addrGenModeNone
+			}
+		})
+	})
+	return ok
+}
+
+// foldLink takes in that a device is there, and reports whether that may have
+// made the kernel drop objects without saying so.
+func (s *state) foldLink(data []byte) (stale bool) {
+	l, ok := decodeLink(data)
+	if !ok {
+		return false
+	}
+	before, known := s.ifaces.byIndex[l.index]
+	mine := strings.HasPrefix(l.name, Prefix)
+	if known && before.name != l.name {
+		s.links.dropActual(before.name)
+		delete(s.foreign.links, before.name)
+		stale = s.watches(before)
+	}
+	var was device
+	if mine {
+		if e := s.links.find(l.name); e != nil && e.present {
+			was = e.actual
+		}
+		// A device that was ours stays ours when somebody takes the mark off.
+		if (l.marked || known && before.own == l.kind) && (l.kind == VXLAN || l.kind == Bridge) {
+			l.iface.own = l.kind
+		}
+	}
+	s.ifaces.set(l.index, l.iface)
+	switch {
+	case l.iface.own != "":
+		l.vxlan.Uplink = s.ifaces.name(l.lower)
+		s.links.setActual(l.name, l.device)
+		delete(s.foreign.links, l.name)
+	case mine:
+		s.links.dropActual(l.name)
+		s.foreign.links[l.name] = fmt.Sprintf("a device of kind %q without alias %q", string(l.kind), linkMark)
+	}
+	if !s.watches(l.iface) {
+		return stale
+	}
+	return stale || !known || before.up != l.up || before.carrier != l.iface.carrier && l.kind != Bridge ||
+		l.iface.own != "" && was != l.device
+}
+
+// dropLink takes in that a device is gone.
+func (s *state) dropLink(data []byte) (stale bool) {
+	l, ok := decodeLink(data)
+	if !ok {
+		return false
+	}
+	gone, known := s.ifaces.byIndex[l.index]
+	s.ifaces.drop(l.index)
+	if !known {
+		return false
+	}
+	if _, again := s.ifaces.byName[gone.name]; !again {
+		s.links.dropActual(gone.name)
+		delete(s.foreign.links, gone.name)
+	}
+	return s.watches(gone)
+}
+
+// watches reports whether objects of ours lie on the device.
+func (s *state) watches(i iface) bool {
+	return strings.HasPrefix(i.name, Prefix) || s.ifaces.watched[i.name]
+}
+
+// resolveUplinks names the uplinks of our VXLAN devices once a dump has shown
+// all devices: one may come after the device that uses it.
+func (s *state) resolveUplinks(lowers map[string]int32) {
+	for name, lower := range lowers {
+		if e := s.links.find(name); e != nil && e.present && e.actual.kind == VXLAN {
+			d := e.actual
+			d.vxlan.Uplink = s.ifaces.name(lower)
+			s.links.setActual(name, d)
+		}
+	}
+}
+
+// linkVerb: only what cannot be altered in a living device makes it anew.
+func (s *state) linkVerb(e *entry[string, device]) (verb, bool) {
+	switch _, taken := s.foreign.links[e.key]; {
+	case !e.present:
+		return create, !taken
+	case e.want.kind != e.actual.kind || e.want.vxlan != e.actual.vxlan:
+		return remake, true
+	}
+	return change, true
+}
+
+// linkStays: a bridge with ports is never removed, because its pods would
+// lose their network; it goes when they have gone.
+func (s *state) linkStays(e *entry[string, device]) bool { return s.ifaces.hasPorts(e.key) }
