@@ -1,0 +1,316 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+// cacheEvery bounds how often the cache is written.
+const cacheEvery = 5 * time.Second
+
+const cacheVersion = 1
+
+// cacheFile is the last good snapshot and lease, so that a host boots into a
+// working fabric while etcd is down.
+type cacheFile struct {
+	Version      int            `json:"version"`
+	Prefix       string         `json:"prefix"`
+	NodeID       fabric.NodeID  `json:"nodeID"`
+	ClusterID    uint64         `json:"clusterID"`
+	Revision     int64          `json:"revision"`
+	Taken        time.Time      `json:"taken"`
+	SpecRev      int64          `json:"specRevision"`
+	Spec         *fabric.Spec   `json:"spec,omitempty"`
+	Peers        []cachedPeer   `json:"peers"`
+	Reservations []cachedSubnet `json:"reservations,omitempty"`
+	// The node's own share, and when its lease was renewed last (wall clock).
+	Index   uint32         `json:"index,omitempty"`
+	Subnets []cachedSubnet `json:"subnets,omitempty"`
+	Leased  bool           `json:"leased,omitempty"`
+	Kept    time.Time      `json:"kept"`
+}
+
+type cachedPeer struct {
+	Node    fabric.Node    `json:"node"`
+	Alive   bool           `json:"alive,omitempty"`
+	Created int64          `json:"created"`
+	Subnets []cachedSubnet `json:"subnets,omitempty"`
+}
+
+type cachedSubnet struct {
+	Prefix netip.Prefix `json:"prefix"`
+	fabric.Subnet
+	Created  int64 `json:"created"`
+	Modified int64 `json:"modified"`
+	Lease    int64 `json:"lease,omitempty"`
+}
+
+func toCached(list []fabric.Subnet) []cachedSubnet {
+	out := make([]cachedSubnet, 0, len(list))
+	for _, s := range list {
+		out = append(out, cachedSubnet{s.Prefix, s, s.CreateRevision, s.ModRevision, s.EtcdLease})
+	}
+	return out
+}
+
+func (c cachedSubnet) subnet() fabric.Subnet {
+	s := c.Subnet
+	s.Prefix, s.CreateRevision, s.ModRevision, s.EtcdLease = c.Prefix, c.Created, c.Modified, c.Lease
+	return s
+}
+
+// readCache reads the file; one that cannot be used is an error, one that is
+// not there is nil.
+func readCache(path, prefix string, id fabric.NodeID) (*cacheFile, error) {
+	b, err := os.ReadFile(path)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := new(cacheFile)
+	switch err := json.Unmarshal(b, c); {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", path, err)
+	case c.Version != cacheVersion:
+		return nil, fmt.Errorf("%s: version %d, this weftd knows %d", path, c.Version, cacheVersion)
+	case c.NodeID != id || c.Prefix != prefix:
+		return nil, fmt.Errorf("%s: it is that of node id %s under %s", path, quote(string(c.NodeID)), quote(c.Prefix))
+	}
+	return c, nil
+}
+
+// seed fills an empty view with what the cache has.
+func (c *cacheFile) seed(v *view) {
+	v.cluster, v.rev, v.specRev, v.spec = c.ClusterID, c.Revision, c.SpecRev, c.Spec
+	for i := range c.Peers {
+		p := &c.Peers[i]
+		if p.Node.ID == "" || p.Node.Name == "" {
+			continue
+		}
+		v.setNode(&record{key: nodeKey(p.Node.Name), create: p.Created, node: &p.Node})
+		if p.Alive {
+			v.alive[p.Node.Name] = aliveRecord{aliveValue: aliveValue{ID: p.Node.ID}}
+		}
+		c.seedSubnets(v, p.Subnets)
+	}
+	c.seedSubnets(v, c.Reservations)
+}
+
+func (c *cacheFile) seedSubnets(v *view, list []cachedSubnet) {
+	for _, s := range list {
+		if !s.Prefix.IsValid() || s.Prefix != s.Prefix.Masked() {
+			continue
+		}
+		sub := s.subnet()
+		v.setSubnet(&record{key: subnetKey(s.Prefix), create: s.Created, mod: s.Modified, lease: s.Lease, subnet: &sub})
+	}
+}
+
+// restore reads the cache. The view starts with it, so that a peer that etcd
+// lacks by the time it is read is a removal and subject to the hold.
+func (ss *Session) restore() {
+	if ss.opt.CacheFile == "" {
+		return
+	}
+	c, err := readCache(ss.opt.CacheFile, ss.store.prefix, ss.opt.Self.ID)
+	if err != nil {
+		ss.log.WithError(err).Warn("cached snapshot is not used")
+	}
+	if c == nil {
+		return
+	}
+	c.seed(ss.view)
+	ss.view.snapshot(c.Taken)
+	ss.saved = c
+	ss.seenRev = c.Revision
+	ss.own.index = c.Index
+	for _, s := range c.Subnets {
+		ss.own.had = append(ss.own.had, s.subnet())
+		ss.own.epoch = max(ss.own.epoch, s.Epoch+1)
+	}
+	ss.kept = c.Kept
+}
+
+// useCache works with the cached snapshot for as long as etcd is not heard.
+func (ss *Session) useCache() {
+	c := ss.saved
+	if ss.listed || c == nil {
+		return
+	}
+	ss.saved = nil
+	snap := ss.view.snapshot(c.Taken)
+	snap.Cached = true
+	ss.mu.Lock()
+	ss.status.Revision, ss.status.Taken, ss.status.Cached = snap.Revision, snap.Taken, true
+	ss.mu.Unlock()
+	ss.log.WithField("revision", c.Revision).Warn("etcd does not answer; working with the cached snapshot")
+	ss.opt.Snapshots(snap)
+	ss.useCachedLease(c)
+}
+
+// useCachedLease goes on with the subnets of the last life if their lease
+// must still be alive by the wall clock, the only one that spans a reboot.
+func (ss *Session) useCachedLease(c *cacheFile) {
+	if !c.Leased || c.Spec == nil || len(ss.own.had) == 0 {
+		return
+	}
+	o := &ss.own
+	o.long, _ = leaseTimes(c.Spec, ss.opt.Self.ID, ss.opt.Instance)
+	left := o.long.ttl - time.Since(c.Kept)
+	o.subnets = o.had
+	if left <= 0 || left > o.long.ttl+time.Minute {
+		ss.fenceByTime()
+		if len(o.subnets) == 0 {
+			return
+		}
+	} else {
+		o.arm(time.Now().Add(left))
+	}
+	ss.report(Lease{State: Leased, Index: o.index, Subnets: o.subnets})
+}
+
+// remember hands what is known to the cache's writer; nil: the last snapshot.
+func (ss *Session) remember(snap *fabric.Snapshot) {
+	if snap != nil {
+		ss.lastSnap = snap
+	}
+	if ss.lastSnap == nil || !ss.listed {
+		return
+	}
+	o := &ss.own
+	ss.cache.put(cacheState{snap: ss.lastSnap, index: o.index, subnets: o.had, leased: len(o.subnets) > 0,
+		kept: ss.kept, prefix: ss.store.prefix, id: ss.opt.Self.ID})
+}
+
+// cacheState is what the writer makes a file of. All of it is immutable.
+type cacheState struct {
+	snap    *fabric.Snapshot
+	index   uint32
+	subnets []fabric.Subnet
+	leased  bool
+	kept    time.Time
+	prefix  string
+	id      fabric.NodeID
+}
+
+func (c cacheState) encode() ([]byte, error) {
+	s := c.snap
+	f := cacheFile{
+		Version: cacheVersion, Prefix: c.prefix, NodeID: c.id, ClusterID: s.ClusterID, Revision: s.Revision, Taken: s.Taken,
+		SpecRev: s.SpecRev, Spec: s.Spec, Reservations: toCached(s.Reservations),
+		Index: c.index, Subnets: toCached(c.subnets), Leased: c.leased, Kept: c.kept,
+		Peers: make([]cachedPeer, 0, len(s.Peers)),
+	}
+	for _, p := range s.Peers {
+		f.Peers = append(f.Peers, cachedPeer{Node: p.Node, Alive: p.Alive, Created: p.CreateRevision, Subnets: toCached(p.Subnets)})
+	}
+	return json.Marshal(f)
+}
+
+// cacheWriter writes the newest state to a file, off the session's goroutine
+// and not too often. The zero path writes nothing.
+type cacheWriter struct {
+	path   string
+	log    *logrus.Entry
+	kick   chan struct{}
+	done   chan struct{}
+	closed chan struct{}
+	failed bool // the last write did; the writer's goroutine
+
+	mu     sync.Mutex // guards latest
+	latest *cacheState
+}
+
+func startCacheWriter(path string, log *logrus.Entry) *cacheWriter {
+	w := &cacheWriter{path: path, log: log, kick: make(chan struct{}, 1), done: make(chan struct{}), closed: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+func (w *cacheWriter) put(s cacheState) {
+	w.mu.Lock()
+	w.latest = &s
+	w.mu.Unlock()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// close writes what is left and waits for it.
+func (w *cacheWriter) close() {
+	close(w.done)
+	<-w.closed
+}
+
+func (w *cacheWriter) run() {
+	defer close(w.closed)
+	for {
+		select {
+		case <-w.done:
+			w.flush()
+			return
+		case <-w.kick:
+		}
+		// What is known when the dust has settled is worth more than the
+		// first moment of it, and the start of the agent is not delayed.
+		select {
+		case <-w.done:
+		case <-time.After(cacheEvery):
+		}
+		w.flush()
+	}
+}
+
+func (w *cacheWriter) flush() {
+	w.mu.Lock()
+	s := w.latest
+	w.latest = nil
+	w.mu.Unlock()
+	if s == nil || w.path == "" {
+		return
+	}
+	b, err := s.encode()
+	if err == nil {
+		err = writeFile(w.path, b)
+	}
+	if err != nil && !w.failed {
+		w.log.WithError(err).Warn("the snapshot cannot be cached; a reboot while etcd is down would find an older one")
+	}
+	w.failed = err != nil
+}
+
+// writeFile replaces a file so that a reader, or a crash, finds the old one
+// or the new one, never a part.
+func writeFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".snapshot-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // nothing is there after the rename
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package store
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+// DefaultPrefix is where the fabric lives in etcd unless told otherwise.
+const DefaultPrefix = "/weft/v1"
+
+// The keys below the prefix, see docs/design and DESIGN section 4.
+const (
+	keyFabric  = "fabric"
+	dirNodes   = "nodes/"
+	dirAlive   = "alive/"
+	dirRemoved = "removed/"
+	dirSubnets = "subnets/"
+)
+
+// maxName is the longest node name, that of a DNS name (RFC 1035, 2.3.4).
+const maxName = 253
+
+type kind uint8
+
+const (
+	kindUnknown kind = iota // somebody else's key: none of our business
+	kindFabric
+	kindNode
+	kindAlive
+	kindRemoved
+	kindSubnet
+)
+
+// keyInfo is what a key says.
+type keyInfo struct {
+	kind   kind
+	name   string       // of a node
+	prefix netip.Prefix // of a subnet
+}
+
+// parseKey reads a key relative to the prefix. The error is about a key in
+// one of our own folders that no version of weft would write.
+func parseKey(rel string) (keyInfo, error) {
+	if rel == keyFabric {
+		return keyInfo{kind: kindFabric}, nil
+	}
+	i := strings.IndexByte(rel, '/') + 1
+	dir, rest := rel[:i], rel[i:]
+	switch dir {
+	case dirNodes:
+		return keyInfo{kind: kindNode, name: rest}, checkName(rest)
+	case dirAlive:
+		return keyInfo{kind: kindAlive, name: rest}, checkName(rest)
+	case dirRemoved:
+		return keyInfo{kind: kindRemoved, name: rest}, checkName(rest)
+	case dirSubnets:
+		p, err := parseSubnetKey(rest)
+		return keyInfo{kind: kindSubnet, prefix: p}, err
+	}
+	return keyInfo{}, nil
+}
+
+func checkName(name string) error {
+	if name == "" || len(name) > maxName {
+		return fmt.Errorf("a node name has 1 to %d characters, this one %d", maxName, len(name))
+	}
+	for _, r := range name {
+		if r <= ' ' || r == '/' || r > '~' {
+			return fmt.Errorf("node name %.64q has the character %q (want letters, digits and punctuation, no /)", name, r)
+		}
+	}
+	return nil
+}
+
+func nodeKey(name string) string    { return dirNodes + name }
+func aliveKey(name string) string   { return dirAlive + name }
+func removedKey(name string) string { return dirRemoved + name }
+
+// subnetKey is the key of p: its first address in full width and its length,
+// `subnets/ipv4/010.244.003.000-24`. The fixed width makes the order of the
+// keys the order of the addresses, so that one range comparison covers all
+// that lies inside a prefix.
+func subnetKey(p netip.Prefix) string {
+	return addrKey(p.Addr()) + "-" + strconv.Itoa(p.Bits())
+}
+
+// addrKey is the common beginning of the keys of all subnets that start at a.
+func addrKey(a netip.Addr) string {
+	if a.Is4() {
+		b := a.As4()
+		return fmt.Sprintf("%sipv4/%03d.%03d.%03d.%03d", dirSubnets, b[0], b[1], b[2], b[3])
+	}
+	return dirSubnets + "ipv6/" + expand(a.As16())
+}
+
+// expand writes all eight groups of an IPv6 address; StringExpanded would
+// write a 4-in-6 address in its mixed form.
+func expand(b [16]byte) string {
+	h := hex.EncodeToString(b[:])
+	groups := make([]string, 0, 8)
+	for i := 0; i < len(h); i += 4 {
+		groups = append(groups, h[i:i+4])
+	}
+	return strings.Join(groups, ":")
+}
+
+// subnetRange is the half-open range of keys of all subnets whose first
+// address lies in p.
+func subnetRange(p netip.Prefix) (from, to string) {
+	from = addrKey(p.Addr())
+	if next := lastAddr(p).Next(); next.IsValid() && next.Is4() == p.Addr().Is4() {
+		return from, addrKey(next)
+	}
+	return from, dirSubnets + fabric.FamilyOf(p.Addr()).String() + "0" // '0' follows '/'
+}
+
+func lastAddr(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// parseSubnetKey reads the part of a subnet's key after `subnets/`. Only the
+// one canonical form is accepted: the overlap check depends on it.
+func parseSubnetKey(rest string) (netip.Prefix, error) {
+	fam, text, _ := strings.Cut(rest, "/")
+	addr, length, _ := strings.Cut(text, "-")
+	var a netip.Addr
+	var err error
+	switch fam {
+	case fabric.IPv4.String():
+		a, err = parsePadded4(addr)
+	case fabric.IPv6.String():
+		a, err = netip.ParseAddr(addr)
+		if err == nil && (!a.Is6() || a.Zone() != "") {
+			err = fmt.Errorf("not an IPv6 address")
+		}
+	default:
+		return netip.Prefix{}, fmt.Errorf("%.64q is not a subnet key (want subnets/ipv4/... or subnets/ipv6/...)", rest)
+	}
+	bits, lenErr := strconv.Atoi(length)
+	if err != nil || lenErr != nil || bits < 0 || bits > a.BitLen() {
+		return netip.Prefix{}, fmt.Errorf("%.64q is not a subnet key (want the form ipv4/010.244.003.000-24)", rest)
+	}
+	p := netip.PrefixFrom(a, bits)
+	if p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%v has bits set after its length", p)
+	}
+	if want := subnetKey(p); want != dirSubnets+rest {
+		return netip.Prefix{}, fmt.Errorf("%.64q is not in canonical form (want %s)", rest, want)
+	}
+	return p, nil
+}
+
+// parsePadded4 reads 010.244.003.000, which netip refuses for its zeros.
+func parsePadded4(s string) (netip.Addr, error) {
+	parts := strings.Split(s, ".")
+	if len(parts) != 4 {
+		return netip.Addr{}, fmt.Errorf("not an IPv4 address")
+	}
+	var b [4]byte
+	for i, part := range parts {
+		n, err := strconv.ParseUint(part, 10, 8)
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("not an IPv4 address")
+		}
+		b[i] = byte(n)
+	}
+	return netip.AddrFrom4(b), nil
+}

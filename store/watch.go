@@ -1,0 +1,236 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// cachePatience is how long a booting host waits for etcd before it works
+	// with the cached snapshot.
+	cachePatience = 1500 * time.Millisecond
+	// silence is how long etcd may say nothing before it is asked.
+	silence = 15 * time.Second
+	// gather is how long events are collected after a snapshot, so that a
+	// burst costs few snapshots; an event that comes alone is not delayed.
+	gather = 5 * time.Millisecond
+)
+
+// errRelist ends serve when what the view holds can no longer be trusted.
+var errRelist = errors.New("etcd is not where it was: list again")
+
+// anchor is a key and the revision at which it was last written. As long as
+// etcd's history at that revision still has it there, the history is the one
+// that the view was made from, and the watch can go on.
+type anchor struct {
+	key string
+	rev int64
+}
+
+// serve lists, watches and keeps alive until something breaks. After a mere
+// break in the connection the list is spared: ten thousand agents that list
+// again at once are the last thing that an etcd needs that just came back.
+func (ss *Session) serve(ctx context.Context) error {
+	if ss.trusted {
+		if err := ss.verify(ctx); err != nil {
+			return err
+		}
+	} else {
+		resp, err := await(ss, func() (*clientv3.GetResponse, error) { return ss.store.list(ctx) })
+		if err != nil {
+			return err
+		}
+		ss.takeList(resp)
+	}
+
+	ctx, cancel := context.WithCancel(ctx)
+	var tasks group
+	defer tasks.wait()
+	defer cancel()
+	events := make(chan clientv3.WatchResponse, 64)
+	tasks.start(func() { ss.store.watch(ctx, ss.view.rev+1, events) })
+	k := &keeper{store: ss.store, out: make(chan renewal, 8), leases: make(chan []etcdLease, 1)}
+	tasks.start(func() { k.run(ctx) })
+
+	for {
+		if err := ss.advance(ctx, k); err != nil {
+			return err
+		}
+		timer := time.NewTimer(ss.nextLook())
+		err := ss.wait(ctx, events, k.out, timer.C)
+		timer.Stop()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// wait takes whatever comes next.
+func (ss *Session) wait(ctx context.Context, events <-chan clientv3.WatchResponse, renewals <-chan renewal, timer <-chan time.Time) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case r, ok := <-events:
+		if !ok {
+			return errRelist
+		}
+		return ss.takeEvents(ctx, r, events)
+	case r := <-renewals:
+		return ss.takeRenewal(ctx, r)
+	case <-ss.own.timer():
+		ss.fenceByTime()
+		return errors.New("the leases could not be kept alive")
+	case <-ss.kick:
+		ss.applyKick()
+	case <-timer:
+		if time.Since(ss.heard) >= silence {
+			return ss.verify(ctx)
+		}
+	}
+	return nil
+}
+
+// nextLook is the time until something is due that no event announces.
+func (ss *Session) nextLook() time.Duration {
+	d := silence - time.Since(ss.heard)
+	if !ss.own.retryAt.IsZero() {
+		d = min(d, time.Until(ss.own.retryAt))
+	}
+	return max(d, time.Millisecond)
+}
+
+// takeList makes a list the truth. One that is behind what was seen, or of
+// another cluster, is still the truth: nothing cached is believed against it.
+func (ss *Session) takeList(resp *clientv3.GetResponse) {
+	h := resp.Header
+	if ss.view.cluster != 0 && (h.ClusterId != ss.view.cluster || h.Revision < ss.seenRev) {
+		ss.log.WithField("revision", h.Revision).WithField("seen", ss.seenRev).Warn("etcd was replaced or went back; taking its word")
+	}
+	ss.anchor = anchor{key: ss.store.prefix + keyFabric}
+	for _, e := range resp.Kvs {
+		if e.ModRevision > ss.anchor.rev {
+			ss.anchor = anchor{string(e.Key), e.ModRevision}
+		}
+	}
+	ss.store.fold(ss.view, resp)
+	ss.seenRev, ss.trusted, ss.listed = h.Revision, true, true
+	ss.own.listed()
+	ss.connected()
+	ss.deliver()
+}
+
+// takeEvents folds in what the watch brought, and all that waits behind it.
+func (ss *Session) takeEvents(ctx context.Context, r clientv3.WatchResponse, more <-chan clientv3.WatchResponse) error {
+	end := time.NewTimer(gather - time.Since(ss.taken))
+	defer end.Stop()
+	changed := false
+	for {
+		if err := ss.see(ctx, r.Header); err != nil {
+			return err
+		}
+		if err := r.Err(); err != nil {
+			return fmt.Errorf("the watch ended: %w", ss.store.explain("watch", err))
+		}
+		for _, e := range r.Events {
+			changed = true
+			if e.Type == clientv3.EventTypeDelete {
+				ss.view.del(ss.store.fromEtcd(e.Kv).key, e.Kv.ModRevision)
+				continue
+			}
+			ss.view.put(ss.store.fromEtcd(e.Kv))
+			ss.anchor = anchor{string(e.Kv.Key), e.Kv.ModRevision}
+		}
+		ss.view.rev = max(ss.view.rev, r.Header.Revision)
+		ok := false
+		select {
+		case r, ok = <-more:
+		case <-end.C:
+			select {
+			case r, ok = <-more:
+			default:
+			}
+		case <-ctx.Done():
+		}
+		if !ok {
+			break
+		}
+	}
+	if changed {
+		ss.deliver()
+	}
+	return nil
+}
+
+// see looks at a response's header: a watch on a restored or replaced etcd
+// would wait without a word for a revision that comes much later or never.
+func (ss *Session) see(ctx context.Context, h *pb.ResponseHeader) error {
+	ss.connected()
+	switch {
+	case h == nil:
+		return nil
+	case h.ClusterId != 0 && h.ClusterId != ss.view.cluster:
+		return errRelist
+	case h.Revision < ss.seenRev:
+		return ss.verify(ctx) // or a member that is a little behind
+	}
+	ss.seenRev = h.Revision
+	return nil
+}
+
+// verify asks etcd, with one small linearizable read, whether its history is
+// still the one that the view was made from.
+func (ss *Session) verify(ctx context.Context) error {
+	at := ss.anchor
+	get := func(opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+		return await(ss, func() (resp *clientv3.GetResponse, err error) {
+			err = ss.store.do(ctx, "get", callTimeout, func(ctx context.Context, cli *clientv3.Client) error {
+				resp, err = cli.Get(ctx, at.key, append(opts, clientv3.WithKeysOnly())...)
+				return err
+			})
+			return resp, err
+		})
+	}
+	resp, err := get()
+	if err == nil && !at.in(resp) { // overwritten since, or never written
+		resp, err = get(clientv3.WithRev(at.rev))
+	}
+	if err != nil {
+		return err
+	}
+	if resp.Header.ClusterId != ss.view.cluster || resp.Header.Revision < ss.seenRev || !at.in(resp) {
+		return errRelist
+	}
+	ss.seenRev = resp.Header.Revision
+	ss.connected()
+	return nil
+}
+
+// in reports whether the answer shows the anchor where it was.
+func (a anchor) in(resp *clientv3.GetResponse) bool {
+	return a.rev == 0 || len(resp.Kvs) == 1 && resp.Kvs[0].ModRevision == a.rev
+}
+
+// watch forwards what etcd says from a revision on; out is closed at its end.
+// The client resumes by itself after a lost connection.
+func (s *Store) watch(ctx context.Context, rev int64, out chan<- clientv3.WatchResponse) {
+	defer close(out)
+	cli, err := s.client()
+	s.count("watch", err)
+	if err != nil {
+		return
+	}
+	ch := cli.Watch(clientv3.WithRequireLeader(ctx), s.prefix, clientv3.WithPrefix(), clientv3.WithRev(rev),
+		clientv3.WithProgressNotify(), clientv3.WithCreatedNotify())
+	for r := range ch {
+		select {
+		case out <- r:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
