@@ -1,0 +1,192 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/backends"
+	"github.com/weft-net/weft/backends/vxlan"
+	"github.com/weft-net/weft/config"
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/version"
+	"github.com/weft-net/weft/kernel"
+	"github.com/weft-net/weft/store"
+)
+
+// Options are what main gives the agent.
+type Options struct {
+	Config *config.Node
+	Log    *logrus.Entry
+	// Notify tells the service manager (sd_notify(3)); nil: there is none.
+	Notify func(state string)
+}
+
+// agent is one running weftd. What is below the line is set by open and does
+// not change; the parts keep their own state.
+type agent struct {
+	cfg     *config.Node
+	log     *logrus.Entry
+	self    fabric.Node
+	started time.Time
+
+	inbox   *inbox
+	loop    *loop
+	session *store.Session
+	metrics *metrics
+	watch   *kernel.UnderlayWatch
+	notify  *notifier
+
+	located chan struct{} // closed when an underlay was found for the first time
+	locate  sync.Once
+}
+
+// Run is weftd: it returns nil when ctx ends and an error when the agent
+// cannot work here at all. The kernel keeps what was programmed.
+func Run(ctx context.Context, o Options) error {
+	unlock, err := prepare(o.Config)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	host, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	a := &agent{cfg: o.Config, log: o.Log, started: time.Now(), inbox: newInbox(), metrics: newMetrics(), notify: &notifier{send: o.Notify}, located: make(chan struct{})}
+	db, err := store.Open(a.storeConfig())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if a.watch, err = kernel.NewUnderlayWatch(); err != nil {
+		return err
+	}
+	if err := a.open(host, db); err != nil {
+		return err
+	}
+	a.log.WithFields(logrus.Fields{"node": a.self.Name, "id": a.self.ID, "version": a.self.Version}).Info("started")
+	err = a.tasks(ctx)
+	a.log.Info("stopped; the data path stays")
+	return err
+}
+
+// open wires the parts together.
+func (a *agent) open(host *kernel.Host, db *store.Store) error {
+	instance, err := instance()
+	if err != nil {
+		return err
+	}
+	a.self = fabric.Node{
+		Name: a.cfg.NodeName, ID: a.cfg.NodeID, Version: version.String(),
+		VTEPMAC: vxlan.VTEPMAC(a.cfg.NodeID), Receives: vxlan.Receives(),
+	}
+	a.session = db.NewSession(store.SessionOptions{
+		Self: a.self, Instance: instance, CacheFile: filepath.Join(a.cfg.StateDir, "snapshot.json"),
+		Snapshots: a.inbox.setSnapshot, Lease: a.inbox.setLease, Log: a.log,
+	})
+	a.loop = &loop{
+		log: a.log, host: host, in: a.inbox,
+		files:    &nodeFiles{node: a.self.Name, runDir: a.cfg.RunDir, cni: a.cfg.CNI},
+		want:     wanted{backend: vxlan.Backend{}, host: host, input: backends.Input{Self: a.self.ID}},
+		repaired: map[string]uint64{}, asks: make(chan func()),
+		changed:  a.notify.round,
+		observed: func(took time.Duration) { a.metrics.duration.Observe(took.Seconds()) },
+	}
+	a.metrics.registry.MustRegister(a)
+	return nil
+}
+
+// tasks runs everything until ctx ends or one task fails.
+func (a *agent) tasks(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	a.findUnderlay()
+	g.Go(func() error { return a.loop.run(ctx) })
+	g.Go(func() error { return a.watch.Run(ctx, a.findUnderlay) })
+	g.Go(func() error { return a.joinFabric(ctx) })
+	g.Go(func() error { return a.probePeers(ctx) })
+	g.Go(func() error { return a.serveControl(ctx) })
+	g.Go(func() error { return a.serveHealth(ctx) })
+	g.Go(func() error { return a.sweep(ctx) })
+	return g.Wait()
+}
+
+// joinFabric starts the store's session once there is an address that other
+// hosts can be told.
+func (a *agent) joinFabric(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.located:
+		return a.session.Run(ctx)
+	}
+}
+
+// findUnderlay looks where packets leave and tells the loop and the store.
+func (a *agent) findUnderlay() {
+	q := a.cfg.Underlay
+	u, err := kernel.FindUnderlay(kernel.UnderlayQuery{Interface: q.Interface, Address: q.Address, Reach: q.Reach})
+	before := a.inbox.take()
+	a.inbox.setUnderlay(u, err)
+	switch {
+	case err != nil && before.noUnderlay != err.Error():
+		a.log.WithError(err).Warn("underlay not found; what was known of it stays in force")
+	case err == nil && (before.underlay.Addrs != u.Addrs || before.underlay.MTU != u.MTU):
+		a.log.WithFields(logrus.Fields{"interface": u.Interface, "ipv4": u.Addrs.IPv4, "ipv6": u.Addrs.IPv6, "mtu": u.MTU}).Info("underlay")
+	}
+	if err == nil {
+		self := a.self
+		self.Underlay, self.MTU = u.Addrs, u.MTU
+		a.session.SetSelf(self)
+		a.locate.Do(func() { close(a.located) })
+	}
+}
+
+// probePeers watches over peers whose agents are gone. Without raw sockets
+// nobody is ever called down.
+func (a *agent) probePeers(ctx context.Context) error {
+	echo, err := newEcho()
+	if err != nil {
+		a.log.WithError(err).Warn("peers cannot be probed; routes to dead hosts will not turn unreachable")
+		<-ctx.Done()
+		return nil
+	}
+	live := &liveness{
+		log: a.log, self: a.self.ID, ping: echo, set: a.inbox.setDown,
+		snapshot: func() *fabric.Snapshot { return a.inbox.take().snapshot },
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return echo.run(ctx) })
+	g.Go(func() error { return live.run(ctx) })
+	return g.Wait()
+}
+
+func (a *agent) storeConfig() store.Config {
+	e := a.cfg.Etcd
+	return store.Config{
+		Endpoints: e.Endpoints, Prefix: e.Prefix, TLS: e.TLS, Username: e.Username, PasswordFile: e.PasswordFile,
+		DialTimeout: e.DialTimeout, Log: a.log, Requests: a.metrics.request,
+	}
+}
+
+// prepare makes the directories and takes the lock that keeps a second agent
+// out of the same run directory.
+func prepare(cfg *config.Node) (unlock func(), err error) {
+	if err := os.MkdirAll(cfg.RunDir, 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	return lock(filepath.Join(cfg.RunDir, "weftd.lock"))
+}
+
+var errLocked = errors.New("another weftd uses this run directory")

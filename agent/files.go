@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"github.com/weft-net/weft/backends/vxlan"
+	"github.com/weft-net/weft/cni/nodefile"
+	"github.com/weft-net/weft/config"
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/store"
+)
+
+// subnetEnv is flannel's file, for scripts and plugins that read it.
+const subnetEnv = "subnet.env"
+
+// nodeFiles writes what the CNI plugin and others on this host read. Each file
+// is replaced in one step, and only when its content changes.
+type nodeFiles struct {
+	node    string
+	runDir  string
+	cni     config.CNI
+	written *nodefile.File // nil: look again
+}
+
+// forget makes the next write check what is on disk.
+func (f *nodeFiles) forget() { f.written = nil }
+
+// write brings the files up to date. They appear only once this node has a
+// subnet: the plugin takes their absence as "try again later".
+func (f *nodeFiles) write(w wanted, in inputs) error {
+	if len(w.input.Subnets) == 0 {
+		return nil
+	}
+	file := &nodefile.File{
+		Version: nodefile.Version, Node: f.node, NodeID: w.input.Self,
+		Networks: w.input.Spec.Networks(), Subnets: w.input.Subnets, Draining: w.draining,
+		Bridge: vxlan.BridgeName, BridgeMAC: vxlan.BridgeMAC(w.input.Self), MTU: w.backend.MTU(w.input),
+	}
+	if in.lease.State != store.Leased {
+		file.Draining = w.input.Subnets // pods stay, new ones wait for a lease
+	}
+	if reflect.DeepEqual(file, f.written) {
+		return nil
+	}
+	if err := file.Write(f.runDir); err != nil {
+		return fmt.Errorf("node file for the CNI plugin: %w", err)
+	}
+	if err := replace(filepath.Join(f.runDir, subnetEnv), envFile(file, w.input.Spec)); err != nil {
+		return fmt.Errorf("%s: %w", subnetEnv, err)
+	}
+	if err := f.writeConflist(); err != nil {
+		return err
+	}
+	f.written = file
+	return nil
+}
+
+// writeConflist tells container runtimes to call the plugin, where the
+// operator asked for that.
+func (f *nodeFiles) writeConflist() error {
+	if !f.cni.Write {
+		return nil
+	}
+	if err := os.MkdirAll(f.cni.ConfDir, 0o755); err != nil {
+		return fmt.Errorf("directory for CNI configuration: %w", err)
+	}
+	if err := replace(filepath.Join(f.cni.ConfDir, "10-weft.conflist"), nodefile.Conflist(f.runDir)); err != nil {
+		return fmt.Errorf("CNI configuration: %w", err)
+	}
+	return nil
+}
+
+// envFile renders flannel's subnet.env. It knows one subnet per family: the
+// first that takes new pods.
+func envFile(file *nodefile.File, spec *fabric.Spec) []byte {
+	var b bytes.Buffer
+	for _, network := range file.Networks {
+		prefix := "FLANNEL_"
+		if network.Addr().Is6() {
+			prefix = "FLANNEL_IPV6_"
+		}
+		for _, s := range file.Subnets {
+			if s.Addr().Is4() == network.Addr().Is4() && !slices.Contains(file.Draining, s) {
+				fmt.Fprintf(&b, "%sNETWORK=%s\n%sSUBNET=%s\n", prefix, network, prefix, netip.PrefixFrom(nodefile.Gateway(s), s.Bits()))
+				break
+			}
+		}
+	}
+	fmt.Fprintf(&b, "FLANNEL_MTU=%d\nFLANNEL_IPMASQ=%t\n", file.MTU, spec.Masquerade.Enabled)
+	return b.Bytes()
+}
+
+// replace writes a file in one step and not at all where it is right already.
+func replace(path string, data []byte) error {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, data) {
+		return nil
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, data, 0o644); err != nil {
+		return errors.Join(err, ignoreMissing(os.Remove(tmp)))
+	}
+	return os.Rename(tmp, path)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}

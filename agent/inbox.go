@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel"
+	"github.com/weft-net/weft/store"
+)
+
+// inputs is the newest of everything that the loop computes with. The values
+// are immutable; whoever has news replaces one whole.
+type inputs struct {
+	snapshot *fabric.Snapshot
+	lease    store.Lease
+	underlay kernel.Underlay
+	down     map[fabric.NodeID]bool // peers found dead by the liveness probes
+	// noUnderlay says why the underlay is not known, empty when it is.
+	noUnderlay string
+}
+
+// inbox is where tasks put news for the loop. Only the newest of each kind
+// matters, so nothing queues up while the loop is busy.
+type inbox struct {
+	mu  sync.Mutex
+	now inputs // guarded by mu
+
+	kick chan struct{} // one element: there is news
+}
+
+func newInbox() *inbox { return &inbox{kick: make(chan struct{}, 1)} }
+
+func (b *inbox) put(change func(*inputs)) {
+	b.mu.Lock()
+	change(&b.now)
+	b.mu.Unlock()
+	select {
+	case b.kick <- struct{}{}:
+	default: // a kick is waiting already
+	}
+}
+
+func (b *inbox) take() inputs {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now
+}
+
+func (b *inbox) setSnapshot(s *fabric.Snapshot) { b.put(func(in *inputs) { in.snapshot = s }) }
+func (b *inbox) setLease(l store.Lease)         { b.put(func(in *inputs) { in.lease = l }) }
+
+func (b *inbox) setUnderlay(u kernel.Underlay, err error) {
+	b.put(func(in *inputs) {
+		in.noUnderlay = ""
+		if err != nil {
+			in.noUnderlay = err.Error() // the last good underlay stays
+			return
+		}
+		in.underlay = u
+	})
+}
+
+func (b *inbox) setDown(id fabric.NodeID, down bool) {
+	b.put(func(in *inputs) {
+		next := maps.Clone(in.down)
+		if next == nil {
+			next = map[fabric.NodeID]bool{}
+		}
+		if down {
+			next[id] = true
+		} else {
+			delete(next, id)
+		}
+		in.down = next
+	})
+}

@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/weft-net/weft/kernel"
+	"github.com/weft-net/weft/store"
+)
+
+// auditEvery is how often the kernel is read whole although nothing was
+// notified: the net under the notifications.
+const auditEvery = 60 * time.Second
+
+// Retry delays after a round in which something failed.
+const (
+	retryFirst = 200 * time.Millisecond
+	retryMost  = 30 * time.Second
+)
+
+// summary is what the rest of the agent may know of the loop at any time,
+// also while a round is stuck in the kernel.
+type summary struct {
+	ready    bool
+	reasons  []string // why not, most important first
+	finished time.Time
+	took     time.Duration
+	report   kernel.Report
+	desired  int // peers
+	mtu      int
+	writes   uint64            // since the start
+	repaired map[string]uint64 // since the start, by kind
+}
+
+// loop is the one place that changes the kernel (the CNI plugin aside).
+type loop struct {
+	log   *logrus.Entry
+	host  *kernel.Host
+	in    *inbox
+	files *nodeFiles
+	want  wanted
+
+	wrote    uint64
+	repaired map[string]uint64
+	retry    time.Duration
+	last     inputs
+	asks     chan func()
+
+	summary  atomic.Pointer[summary]
+	changed  func(*summary) // called after each round; must not block
+	observed func(took time.Duration)
+}
+
+// run rounds until ctx ends. What was learnt is left in the kernel.
+func (l *loop) run(ctx context.Context) error {
+	audit := time.NewTicker(auditEvery)
+	defer audit.Stop()
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-l.asks:
+			f()
+			continue
+		case <-l.in.kick:
+		case <-l.host.Changed():
+		case <-retry.C:
+		case <-audit.C:
+			l.host.Audit()
+			l.files.forget()
+		}
+		l.round()
+		l.retry = nextRetry(l.retry, l.summary.Load())
+		retry.Reset(max(l.retry, retryFirst))
+		if l.retry == 0 {
+			retry.Stop()
+		}
+	}
+}
+
+// nextRetry doubles the delay while things fail and is 0 when nothing does.
+func nextRetry(last time.Duration, s *summary) time.Duration {
+	if len(s.report.Failed)+len(s.report.Conflicts) == 0 && (s.ready || s.report.InSync) {
+		return 0
+	}
+	return min(max(2*last, retryFirst), retryMost)
+}
+
+// round brings the kernel in line with the newest inputs.
+func (l *loop) round() {
+	began := time.Now()
+	in := l.in.take()
+	l.last = in
+	var report kernel.Report
+	var failure error
+	known := l.want.follow(in)
+	if known {
+		if report, failure = l.host.Sync(); failure == nil {
+			failure = l.files.write(l.want, in)
+		}
+	}
+	l.count(report)
+	s := &summary{
+		reasons: l.reasons(in, known, report, failure), finished: time.Now(), took: time.Since(began),
+		report: report, writes: l.wrote, repaired: clone(l.repaired),
+	}
+	s.ready = len(s.reasons) == 0
+	if known {
+		s.desired, s.mtu = len(l.want.peers)-1, l.want.backend.MTU(l.want.input)
+	}
+	l.announce(l.summary.Swap(s), s)
+	if l.observed != nil && known {
+		l.observed(s.took)
+	}
+	if l.changed != nil {
+		l.changed(s)
+	}
+}
+
+func (l *loop) count(r kernel.Report) {
+	l.wrote += uint64(r.Writes)
+	for kind, n := range r.Repaired {
+		l.repaired[kind] += uint64(n)
+		l.log.WithFields(logrus.Fields{"kind": kind, "objects": n}).Warn("repaired what somebody else had changed")
+	}
+}
+
+// reasons says why this node is not ready; none means it is.
+func (l *loop) reasons(in inputs, known bool, r kernel.Report, failure error) []string {
+	var out []string
+	say := func(s string) { out = append(out, s) }
+	if in.noUnderlay != "" && in.underlay.MTU == 0 {
+		say(in.noUnderlay)
+	}
+	switch {
+	case in.snapshot == nil:
+		say("etcd has not answered yet and there is no earlier snapshot")
+	case in.snapshot.Spec == nil:
+		say("there is no Fabric object yet (weft apply -f fabric.yaml)")
+	}
+	if in.lease.State != store.Leased {
+		reason := in.lease.Reason
+		if reason == "" {
+			reason = "no subnet is leased yet"
+		}
+		say(reason)
+	}
+	if failure != nil {
+		say(failure.Error())
+	}
+	if known && failure == nil && !r.InSync {
+		say(programming(r))
+	}
+	return out
+}
+
+// programming names the first of what the kernel does not hold.
+func programming(r kernel.Report) string {
+	switch {
+	case len(r.Failed) > 0:
+		f := r.Failed[0]
+		return plural(len(r.Failed), "kernel object failed", "kernel objects failed") + ", first " + f.Kind + " " + f.Object + ": " + f.Err.Error()
+	case len(r.Conflicts) > 0:
+		c := r.Conflicts[0]
+		return plural(len(r.Conflicts), "conflict", "conflicts") + " with others' objects, first " + c.Object + " held by " + c.Holder
+	}
+	return "the kernel does not yet hold all that it should"
+}
+
+// announce logs transitions; a steady state is silent.
+func (l *loop) announce(before, now *summary) {
+	if before != nil && before.ready == now.ready && strings.Join(before.reasons, ";") == strings.Join(now.reasons, ";") {
+		return
+	}
+	if now.ready {
+		l.log.WithFields(logrus.Fields{"peers": now.desired, "took": now.took.Round(time.Millisecond).String()}).Info("ready")
+		return
+	}
+	l.log.WithField("reason", strings.Join(now.reasons, "; ")).Warn("not ready")
+}
+
+// ask runs f in the loop's goroutine, where its state may be read, or gives up
+// when ctx ends first: a status query must not hang on a stuck kernel.
+func (l *loop) ask(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case l.asks <- func() { f(); close(done) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}

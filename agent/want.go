@@ -1,0 +1,160 @@
+package agent
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/backends"
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel"
+	"github.com/weft-net/weft/store"
+)
+
+// Backend computes what the kernel should hold; see package backends.
+type Backend interface {
+	Base(backends.Input) kernel.Objects
+	Peer(backends.Input, backends.Remote) (kernel.Objects, backends.Way)
+	MTU(backends.Input) int
+}
+
+// wanted follows the inputs and tells the kernel's Host what changed. It is
+// the loop's, and nobody else's.
+type wanted struct {
+	backend Backend
+	host    *kernel.Host
+
+	input    backends.Input
+	peers    []*fabric.Peer // as of the last follow, sorted by id
+	down     map[fabric.NodeID]bool
+	draining []netip.Prefix // part of input.Subnets, kept but no longer ours to lease from
+	known    bool           // input is set
+}
+
+// follow brings what is wanted up to date with in. It returns false while too
+// little is known to want anything: nothing may be removed for that reason.
+func (w *wanted) follow(in inputs) bool {
+	if in.snapshot == nil || in.snapshot.Spec == nil || in.underlay.MTU == 0 {
+		return w.known
+	}
+	subnets, draining := w.subnets(in)
+	if !w.known && in.lease.State != store.Leased {
+		return false
+	}
+	next := backends.Input{Spec: in.snapshot.Spec, Self: w.input.Self, Underlay: in.underlay, Subnets: subnets}
+	w.draining = draining
+	if w.known && sameInput(w.input, next) {
+		w.followPeers(in)
+	} else {
+		w.input, w.peers, w.down, w.known = next, in.snapshot.Peers, in.down, true
+		w.host.SetWant(w.all())
+	}
+	return true
+}
+
+// sameInput compares without walking the networks where the pointers say it.
+func sameInput(a, b backends.Input) bool {
+	if a.Spec != b.Spec && !reflect.DeepEqual(a.Spec, b.Spec) {
+		return false
+	}
+	return slices.Equal(a.Subnets, b.Subnets) && reflect.DeepEqual(a.Underlay, b.Underlay)
+}
+
+// subnets are those leased now and, as long as the fabric shows nobody else
+// as their owner, those leased before: their pods are still there.
+func (w *wanted) subnets(in inputs) (all, draining []netip.Prefix) {
+	for _, s := range in.lease.Subnets {
+		if in.lease.State == store.Leased {
+			all = append(all, s.Prefix)
+		}
+	}
+	for _, p := range w.input.Subnets {
+		if !slices.Contains(all, p) && !ownedByOther(in.snapshot, w.input.Self, p) {
+			draining = append(draining, p)
+		}
+	}
+	return append(all, draining...), draining
+}
+
+func ownedByOther(s *fabric.Snapshot, self fabric.NodeID, p netip.Prefix) bool {
+	for _, peer := range s.Peers {
+		if peer.ID == self {
+			continue
+		}
+		if slices.ContainsFunc(peer.Subnets, func(s fabric.Subnet) bool { return s.Prefix.Overlaps(p) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// all is the whole desired state.
+func (w *wanted) all() kernel.Objects {
+	objs := w.backend.Base(w.input)
+	for _, p := range w.peers {
+		if p.ID != w.input.Self {
+			add(&objs, w.backend, w.input, w.remote(p))
+		}
+	}
+	return objs
+}
+
+// followPeers hands the Host the difference that changed peers make. The
+// peers are sorted and immutable, so a walk over pointers finds it.
+func (w *wanted) followPeers(in inputs) {
+	var gone, come kernel.Objects
+	before := func(p *fabric.Peer) {
+		if p.ID != w.input.Self {
+			add(&gone, w.backend, w.input, w.remote(p))
+		}
+	}
+	after := func(p *fabric.Peer) {
+		if p.ID != w.input.Self {
+			add(&come, w.backend, w.input, backends.Remote{Peer: p, Down: in.down[p.ID]})
+		}
+	}
+	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
+		if a == b && w.down[a.ID] == in.down[a.ID] {
+			return
+		}
+		if a != nil {
+			before(a)
+		}
+		if b != nil {
+			after(b)
+		}
+	})
+	w.host.Update(gone, come)
+	w.peers, w.down = in.snapshot.Peers, in.down
+}
+
+// walk pairs two lists that are sorted by id; nil stands for a missing one.
+func walk(a, b []*fabric.Peer, visit func(a, b *fabric.Peer)) {
+	for len(a) > 0 || len(b) > 0 {
+		switch {
+		case len(b) == 0 || len(a) > 0 && strings.Compare(string(a[0].ID), string(b[0].ID)) < 0:
+			visit(a[0], nil)
+			a = a[1:]
+		case len(a) == 0 || a[0].ID != b[0].ID:
+			visit(nil, b[0])
+			b = b[1:]
+		default:
+			visit(a[0], b[0])
+			a, b = a[1:], b[1:]
+		}
+	}
+}
+
+func (w *wanted) remote(p *fabric.Peer) backends.Remote {
+	return backends.Remote{Peer: p, Down: w.down[p.ID]}
+}
+
+// add appends what one peer needs; a peer has no links, sysctls or addresses.
+func add(objs *kernel.Objects, b Backend, in backends.Input, r backends.Remote) {
+	peer, _ := b.Peer(in, r)
+	objs.FDB = append(objs.FDB, peer.FDB...)
+	objs.Neighs = append(objs.Neighs, peer.Neighs...)
+	objs.Nexthops = append(objs.Nexthops, peer.Nexthops...)
+	objs.Routes = append(objs.Routes, peer.Routes...)
+}
