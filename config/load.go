@@ -27,7 +27,7 @@ const (
 
 // Flags adds --config and one flag for each key of the node's file.
 func Flags(flags *pflag.FlagSet) {
-	flags.String("config", "", "the node's file (default: "+DefaultFile+"; also WEFT_CONFIG)")
+	flags.Var(&flagText{kind: "FILE"}, "config", "the node's file (default: "+DefaultFile+"; also WEFT_CONFIG)")
 	for _, k := range keys {
 		f := flags.VarPF(&flagText{kind: k.kind}, k.flag(), "", k.help)
 		if k.kind == boolKind {

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// compare says what changes from one stored object to the next, a line for
+// each value: "+ path: new", "- path: old" or "~ path: old -> new". It compares
+// the JSON, not what this version knows of it, so that a field that a newer
+// version wrote shows before it is dropped. was is nil for a new object.
+func compare(was, will []byte) []string {
+	old, err := flatten(was)
+	lines := []string{}
+	if err != nil {
+		lines = append(lines, fmt.Sprintf("- what is stored is not JSON: %.40q", was))
+	}
+	next, err := flatten(will)
+	if err != nil {
+		return append(lines, fmt.Sprintf("+ %s", will)) // never: it was encoded here
+	}
+	all := maps.Clone(old)
+	maps.Copy(all, next)
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		a, before := old[path]
+		b, after := next[path]
+		switch {
+		case !before:
+			lines = append(lines, fmt.Sprintf("+ %s: %s", path, b))
+		case !after:
+			lines = append(lines, fmt.Sprintf("- %s: %s", path, a))
+		case a != b:
+			lines = append(lines, fmt.Sprintf("~ %s: %s -> %s", path, a, b))
+		}
+	}
+	return lines
+}
+
+// flatten maps the dotted path of each value of a JSON object to its text. A
+// list is one value.
+func flatten(raw []byte) (map[string]string, error) {
+	out := make(map[string]string)
+	if raw == nil {
+		return out, nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var tree map[string]any
+	if err := dec.Decode(&tree); err != nil {
+		return out, err
+	}
+	flattenInto(out, "", tree)
+	return out, nil
+}
+
+func flattenInto(out map[string]string, path string, v any) {
+	m, isMap := v.(map[string]any)
+	if !isMap {
+		out[path] = textOf(v)
+		return
+	}
+	for k, v := range m {
+		flattenInto(out, strings.TrimPrefix(path+"."+k, "."), v)
+	}
+}
+
+func textOf(v any) string {
+	list, isList := v.([]any)
+	if !isList {
+		return fmt.Sprint(v)
+	}
+	items := make([]string, len(list))
+	for i, item := range list {
+		items[i] = textOf(item)
+	}
+	return "[" + strings.Join(items, ", ") + "]"
+}

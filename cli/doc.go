@@ -1,0 +1,15 @@
+// Package cli is the command line, `weft`: what operators type. Each command
+// reads the node's own configuration to find etcd or the agent's socket, asks
+// the store or the agent, and prints. It holds no knowledge of its own about
+// the fabric: what is valid and what may change is package config's to say,
+// what is written and how is package store's.
+//
+// What a command prints on standard output is its result, on standard error
+// are notes and at most one line of error. The exit codes are an interface:
+//
+//	0  done
+//	1  refused or failed; the line on standard error says why
+//	2  the command line, the configuration or an object's file is wrong
+//	3  the answer is no: `diff` found differences, `status` a node not ready
+//	4  etcd or the agent cannot be asked
+package cli

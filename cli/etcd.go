@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/config"
+	"github.com/weft-net/weft/store"
+)
+
+// patience is how long a command may take with etcd. The agent waits longer;
+// a person wants to know.
+const patience = 20 * time.Second
+
+// withStore runs what needs etcd, and bounds it.
+func (a *app) withStore(ctx context.Context, do func(context.Context, *store.Store) error) error {
+	n, err := a.config()
+	if err != nil {
+		return err
+	}
+	c := store.Config{
+		Endpoints: n.Etcd.Endpoints, Prefix: n.Etcd.Prefix, DialTimeout: n.Etcd.DialTimeout,
+		Username: n.Etcd.Username, PasswordFile: n.Etcd.PasswordFile,
+	}
+	c.TLS.CA, c.TLS.Cert, c.TLS.Key = n.Etcd.TLS.CA, n.Etcd.TLS.Cert, n.Etcd.TLS.Key
+	s, err := store.Open(c)
+	if err != nil {
+		return usagef("%w", err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := listening(ctx, n.Etcd); err != nil {
+		return unreachable(err)
+	}
+	return do(ctx, s)
+}
+
+// listening finds out whether any of the servers takes connections. The etcd
+// client would try again until the time is up, and then know no reason.
+func listening(ctx context.Context, e config.Etcd) error {
+	ctx, cancel := context.WithTimeout(ctx, e.DialTimeout)
+	defer cancel()
+	results := make(chan error, len(e.Endpoints))
+	for _, endpoint := range e.Endpoints {
+		go func() { results <- connect(ctx, endpoint) }()
+	}
+	var reasons []string
+	found := false
+	for range e.Endpoints {
+		if err := <-results; err != nil {
+			reasons = append(reasons, err.Error())
+			continue
+		}
+		found = true
+		cancel() // the others need not go on
+	}
+	if found {
+		return nil
+	}
+	return errors.New(strings.Join(reasons, "; "))
+}
+
+func connect(ctx context.Context, endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+	if err == nil {
+		return conn.Close()
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err // the rest repeats the address
+	}
+	return fmt.Errorf("etcd at %s does not answer: %w", endpoint, err)
+}

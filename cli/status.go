@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weft-net/weft/agent/api"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show how this host's agent is and how it reaches its peers", Args: args(),
+		Long: "Show how this host's agent is and how it reaches its peers. Exits with 3 while the\nnode is not ready.",
+	}
+	f := formFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		n, err := a.config()
+		if err != nil {
+			return err
+		}
+		s, err := api.Dial(n.RunDir).Status(cmd.Context())
+		if err != nil {
+			return noAgent(err, n.RunDir)
+		}
+		if *f == formTable || *f == formWide {
+			a.printf("%s", statusText(s, a.Now(), *f == formWide))
+		} else if err := a.print(*f, s, nil); err != nil {
+			return err
+		}
+		if !s.Ready {
+			return answerNo()
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) holdCommand() *cobra.Command {
+	cmd := group("hold", "Commands about peers that are held back from removal", "")
+	release := &cobra.Command{
+		Use: "release", Short: "Let this node forget the peers that vanished all at once", Args: args(),
+		Long: "Let this node forget the peers that vanished from etcd all at once. weftd keeps\nthe routes to them until somebody says that it was meant, since an etcd that was\nwiped or restored looks the same. Each node holds and releases for itself.",
+	}
+	release.RunE = func(cmd *cobra.Command, _ []string) error {
+		n, err := a.config()
+		if err != nil {
+			return err
+		}
+		if err := api.Dial(n.RunDir).ReleaseHold(cmd.Context()); err != nil {
+			return noAgent(err, n.RunDir)
+		}
+		a.printf("released\n")
+		return nil
+	}
+	cmd.AddCommand(release)
+	return cmd
+}
+
+// statusText is a node's state in words: what is wrong first, the peers last.
+func statusText(s *api.Status, now time.Time, wide bool) string {
+	var b strings.Builder
+	say := func(what string, lines ...string) {
+		for _, line := range lines {
+			if !wide {
+				line = shorten(line, screen-10)
+			}
+			fmt.Fprintf(&b, "%-10s%s\n", what, line)
+			what = ""
+		}
+	}
+	say("node", fmt.Sprintf("%s, weftd %s, up %s", s.Node, cmp.Or(s.Version, "?"), span(now.Sub(s.Started))))
+	if wide {
+		say("id", string(s.NodeID))
+	}
+	say("ready", readyWords(s)...)
+	say("lease", leaseWords(s.Lease))
+	say("underlay", fmt.Sprintf("%s, %s, mtu %d", cmp.Or(s.Underlay.Interface, "none yet"), addrs(s.Underlay.Addrs), s.Underlay.MTU))
+	say("pods", fmt.Sprintf("mtu %d", s.MTU))
+	say("etcd", etcdWords(s.Etcd, now))
+	say("repaired", repairedWords(s.Repaired))
+	if h := s.Hold; h != nil {
+		say("hold", fmt.Sprintf("%s held back for %s: %s", count(h.Peers, "peer is", "peers are"), span(now.Sub(h.Since)), h.Reason),
+			"`weft hold release` lets them go if that was meant")
+	}
+	for _, p := range s.Problems {
+		say("problem", fmt.Sprintf("%s: %s", p.Key, p.Reason))
+	}
+	say("conflict", s.Conflicts...)
+	say("failed", s.Failed...)
+	say("peers", peersWords(s.Peers))
+	if len(s.Peers) > 0 {
+		b.WriteString("\n" + peersTable(s.Peers, wide).String())
+	}
+	return b.String()
+}
+
+func readyWords(s *api.Status) []string {
+	if s.Ready {
+		return []string{"yes"}
+	}
+	reasons := s.NotReady
+	if len(reasons) == 0 {
+		reasons = []string{"it does not say why"}
+	}
+	lines := slices.Clone(reasons)
+	lines[0] = "no: " + lines[0]
+	return lines
+}
+
+func leaseWords(l api.Lease) string {
+	text := list(l.Subnets)
+	if len(l.Subnets) > 0 && l.Index != 0 {
+		text += fmt.Sprintf(" (index %d)", l.Index)
+	}
+	if l.State == "leased" {
+		return text
+	}
+	if l.Reason != "" {
+		text += ": " + l.Reason
+	}
+	return l.State + ", " + text
+}
+
+func etcdWords(e api.Etcd, now time.Time) string {
+	text := "connected"
+	if !e.Connected {
+		text = "not connected"
+	}
+	switch {
+	case e.Cached:
+		text += fmt.Sprintf("; works from the copy of revision %d kept %s ago", e.Revision, span(now.Sub(e.Taken)))
+	case e.Revision == 0:
+		text += ", nothing read yet"
+	default:
+		text += fmt.Sprintf(", revision %d, confirmed %s ago", e.Revision, span(now.Sub(e.Taken)))
+	}
+	if e.Error != "" {
+		text += ": " + e.Error
+	}
+	return text
+}
+
+// repairedWords says what others broke, by kind: "3 (2 route, 1 neigh)".
+func repairedWords(by map[string]uint64) string {
+	var sum uint64
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(by)) {
+		if n := by[kind]; n > 0 {
+			sum += n
+			parts = append(parts, fmt.Sprintf("%d %s", n, kind))
+		}
+	}
+	if sum == 0 {
+		return "nothing since the start"
+	}
+	return fmt.Sprintf("%d since the start (%s)", sum, strings.Join(parts, ", "))
+}
+
+func peersWords(peers []api.Peer) string {
+	if len(peers) == 0 {
+		return "none"
+	}
+	programmed, by := 0, make(map[string]int)
+	for _, p := range peers {
+		if p.Programmed {
+			programmed++
+		}
+		by[p.Path]++
+	}
+	var parts []string
+	for _, path := range slices.Sorted(maps.Keys(by)) {
+		parts = append(parts, fmt.Sprintf("%d %s", by[path], path))
+	}
+	return fmt.Sprintf("%d of %d programmed (%s)", programmed, len(peers), strings.Join(parts, ", "))
+}
+
+func peersTable(peers []api.Peer, wide bool) *table {
+	peers = slices.Clone(peers)
+	slices.SortFunc(peers, func(a, b api.Peer) int { return strings.Compare(a.Name, b.Name) })
+	head := []string{"PEER…", "AGENT", "PATH", "SUBNETS…", "REASON…"}
+	if wide {
+		head = append(head, "UNDERLAY", "ID")
+	}
+	t := newTable(wide, head...)
+	for _, p := range peers {
+		agent := aliveWord(p.Alive)
+		if p.Held {
+			agent = "held"
+		}
+		path := p.Path
+		if !p.Programmed && path != "none" {
+			path += "!"
+		}
+		cells := []string{p.Name, agent, path, list(p.Subnets), p.Reason}
+		if wide {
+			underlay := "-"
+			if p.Underlay.IsValid() {
+				underlay = p.Underlay.String()
+			}
+			cells = append(cells, underlay, string(p.ID))
+		}
+		t.add(cells...)
+	}
+	return t
+}

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// count says how many in words: "1 subnet is", "3 subnets are".
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// list writes values next to each other, "-" if there is none.
+func list[T fmt.Stringer](items []T) string {
+	if len(items) == 0 {
+		return "-"
+	}
+	text := make([]string, len(items))
+	for i, item := range items {
+		text[i] = item.String()
+	}
+	return strings.Join(text, " ")
+}
+
+// addrs lists the addresses of a node, IPv4 first.
+func addrs(p fabric.PerFamily[netip.Addr]) string {
+	var out []netip.Addr
+	for _, f := range fabric.Families {
+		if a := p.Get(f); a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return list(out)
+}
+
+func prefixes(subnets []fabric.Subnet) []netip.Prefix {
+	out := make([]netip.Prefix, len(subnets))
+	for i, s := range subnets {
+		out[i] = s.Prefix
+	}
+	return out
+}
+
+func comparePrefix(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// span writes a duration as people say it, two units at most: "3d4h", "12s".
+func span(d time.Duration) string {
+	d = max(d, 0)
+	days := d / (24 * time.Hour)
+	switch {
+	case days > 0:
+		return fmt.Sprintf("%dd%dh", days, d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Minute:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
