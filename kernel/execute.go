@@ -110,7 +110,7 @@ func (r *pass) settle(o op, err error) {
 			r.caused = true
 		}
 		if !asked && !r.caused && r.settled {
-			r.repaired(o.kind)
+			r.repaired(ref{o.kind, o.slot})
 		}
 		if wanted && o.verb == destroy {
 			r.stale = true // one of two at its key, see routeVerb
@@ -120,17 +120,28 @@ func (r *pass) settle(o op, err error) {
 		r.stale = true // what we know is not what is there
 		t.forget(o.slot)
 		return
+	case o.kind == nexthops && o.verb == change && errors.Is(err, unix.EINVAL):
+		// IPv6 refuses a gateway that a route leads to through another device,
+		// even a route of the very object that is to move to the device
+		// (net/ipv6/route.c, ip6_route_check_nh_onlink).
+		r.state.nexthops.setStuck(o.slot)
+		r.stale = true
 	case errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH):
 		r.stale = true // likewise
 	}
 	r.failed[ref{o.kind, o.slot}] = err
 }
 
-func (r *pass) repaired(k kind) {
-	if r.report.Repaired == nil {
-		r.report.Repaired = map[string]int{}
+// repaired counts an object once, however many steps it took.
+func (r *pass) repaired(o ref) {
+	if r.mended[o] {
+		return
 	}
-	r.report.Repaired[k.String()]++
+	if r.report.Repaired == nil {
+		r.report.Repaired, r.mended = map[string]int{}, map[ref]bool{}
+	}
+	r.mended[o] = true
+	r.report.Repaired[o.kind.String()]++
 }
 
 // gone reports whether the kernel says that what was to be deleted is not there.

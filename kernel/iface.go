@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,12 +47,17 @@ func (f *ifaces) drop(index int32) {
 	delete(f.byIndex, index)
 }
 
-// index of a device that must exist.
+// index of a device that an object shall be put on. It must be there, and
+// weft's own where its name says so.
 func (f *ifaces) index(name string) (uint32, error) {
-	if i, ok := f.byName[name]; ok {
-		return uint32(i), nil
+	i, ok := f.byName[name]
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("there is no device %s", name)
+	case strings.HasPrefix(name, Prefix) && f.byIndex[i].own == "":
+		return 0, fmt.Errorf("device %s is not weft's", name)
 	}
-	return 0, fmt.Errorf("there is no device %s", name)
+	return uint32(i), nil
 }
 
 // name of a device, or its number where it has none by now.

@@ -80,6 +80,8 @@ func (s *state) nexthopVerb(e *entry[uint32, gateway]) (verb, bool) {
 	switch {
 	case !e.present:
 		return create, s.foreign.nexthops[e.key] == ""
+	case e.stuck:
+		return remake, true
 	case e.actual.group: // EINVAL otherwise (net/ipv4/nexthop.c, replace_nexthop)
 		return remake, true
 	}

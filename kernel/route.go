@@ -116,7 +116,11 @@ func (s *state) foldRoute(typ uint16, data []byte, dumping bool) (stale bool) {
 		return stale
 	}
 	if e := s.routes.find(r.RouteKey); dumping && e != nil && e.present && e.dump == s.routes.dump && e.actual != r.path {
-		s.routes.setTwin(r.RouteKey, r.path)
+		// The second at this key. The one that is not wanted must go.
+		if e.actual == e.want {
+			e.actual = r.path
+		}
+		s.routes.setStuck(s.routes.index[r.RouteKey])
 		return false
 	}
 	s.routes.setActual(r.RouteKey, r.path)
@@ -129,7 +133,7 @@ func (s *state) routeVerb(e *entry[RouteKey, path]) (verb, bool) {
 	switch same := s.foreign.sameKey(e.key); {
 	case same != nil:
 		return 0, false
-	case e.twin:
+	case e.stuck:
 		return destroy, true
 	case e.present:
 		return change, true
@@ -163,9 +167,14 @@ func encodeRoute(b *rtnl.Batch, v verb, e *entry[RouteKey, path]) {
 	if p.nexthop != 0 {
 		b.U32(rtaNexthopID, p.nexthop)
 	}
-	if v != destroy && p.mtu != 0 {
+	if v != destroy {
+		// Even an empty one: without it IPv4 takes the metrics of any route
+		// through the same nexthop object, the one that is to be changed
+		// above all (net/ipv4/fib_semantics.c, fib_find_info_nh).
 		metrics := b.Nest(unix.RTA_METRICS)
-		b.U32(unix.RTAX_MTU, uint32(p.mtu))
+		if p.mtu != 0 {
+			b.U32(unix.RTAX_MTU, uint32(p.mtu))
+		}
 		b.End(metrics)
 	}
 }

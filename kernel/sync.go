@@ -64,6 +64,7 @@ type pass struct {
 	dumps  int
 	done   int           // steps that the kernel accepted
 	failed map[ref]error // of the last round
+	mended map[ref]bool  // counted in report.Repaired
 	// caused is set when a device or address was changed because that was
 	// asked for: what the kernel drops with it is nobody's drift.
 	caused bool
@@ -93,6 +94,7 @@ func (r *pass) rounds() error {
 			return err
 		}
 		r.state.tidy()
+		r.stale = r.stale || r.unexplained()
 		again := r.outdated() && r.dumps < maxDumps
 		if progress := r.done > before; !again && (!progress || r.placed()) {
 			return nil
@@ -112,6 +114,19 @@ func (r *pass) placed() bool {
 		}
 	}
 	return true
+}
+
+// unexplained reports whether something is not in place though nothing was
+// refused and nobody is in the way: what is known of the kernel is wrong.
+func (r *pass) unexplained() bool {
+	for k := range kinds {
+		for _, slot := range r.state.table(k).pending() {
+			if r.failed[ref{k, slot}] == nil && r.state.holder(k, slot) == "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // refresh brings what is known of the kernel up to date and the devices up:

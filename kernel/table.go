@@ -9,12 +9,12 @@ type entry[K, V comparable] struct {
 	present      bool // the kernel holds it
 	queued       bool // its index is in table.dirty
 	asked        bool // what is wanted changed since it was last in place
-	twin         bool // the kernel holds two objects at the key, see routes
+	stuck        bool // it cannot be changed as it stands: it must go first
 }
 
 // placed reports whether the kernel holds what is wanted.
 func (e *entry[K, V]) placed() bool {
-	return e.wanted == e.present && (!e.wanted || e.want == e.actual && !e.twin)
+	return e.wanted == e.present && (!e.wanted || e.want == e.actual && !e.stuck)
 }
 
 // table holds the objects of one kind. The entries lie in one slice, so that a
@@ -102,13 +102,14 @@ func (t *table[K, V]) keepWant(keep map[K]bool) {
 func (t *table[K, V]) setActual(k K, v V) {
 	i := t.at(k)
 	e := &t.entries[i]
-	e.actual, e.present, e.dump, e.twin = v, true, t.dump, false
+	e.stuck = e.stuck && e.present && e.actual == v
+	e.actual, e.present, e.dump = v, true, t.dump
 	t.check(i)
 }
 
 func (t *table[K, V]) dropActual(k K) {
 	if e := t.find(k); e != nil && e.present {
-		e.present, e.twin = false, false
+		e.present, e.stuck = false, false
 		t.check(t.index[k])
 	}
 }
@@ -145,13 +146,8 @@ func (t *table[K, V]) tidy() {
 	t.dirty = left
 }
 
-// setTwin records that the kernel holds a second object at k. Of the two, the
-// one that is not wanted counts.
-func (t *table[K, V]) setTwin(k K, second V) {
-	i := t.index[k]
-	e := &t.entries[i]
-	if e.twin = true; e.actual == e.want {
-		e.actual = second
-	}
+// setStuck marks entry i, which then is not in place whatever it holds.
+func (t *table[K, V]) setStuck(i int32) {
+	t.entries[i].stuck = true
 	t.check(i)
 }

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/weft-net/weft/fabric"
@@ -168,3 +172,17 @@ func idle(t testing.TB, h *Host) {
 		t.Fatalf("a state in place: %d writes, repaired %v", r.Writes, r.Repaired)
 	}
 }
+
+// tolerant runs a program and gives its output without interface indexes,
+// bridge ids and timers; a device that is not there is no error.
+func tolerant(args []string) string {
+	out, _ := exec.Command(args[0], args[1:]...).CombinedOutput()
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		lines = append(lines, volatile.ReplaceAllString(line, "$1"))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+var volatile = regexp.MustCompile(` linkdown|NO-CARRIER,|,LOWER_UP|LOWER_|state [A-Z]+|(?:DOWN|UP|UNKNOWN) +|^[0-9]+: |((?:hello|tcn|topology_change|gc)_timer) +[0-9.]+|@up[0-9]+|qlen [0-9]+`)
