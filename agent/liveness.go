@@ -44,7 +44,8 @@ type liveness struct {
 	set      func(fabric.NodeID, bool)
 
 	suspects map[fabric.NodeID]*suspect
-	budget   int // probes left in this second
+	seen     *fabric.Snapshot // the last one followed
+	budget   int              // probes left in this second
 	ticks    int
 }
 
@@ -69,9 +70,10 @@ func (l *liveness) run(ctx context.Context) error {
 // nothing about who lives now, and a held peer's keys are gone for a reason
 // that is not understood: neither makes a suspect.
 func (l *liveness) follow(s *fabric.Snapshot) {
-	if s == nil || s.Cached {
+	if s == nil || s.Cached || s == l.seen {
 		return
 	}
+	l.seen = s
 	seen := 0
 	for _, p := range s.Peers {
 		if p.ID == l.self || p.Alive || p.Held {

@@ -48,6 +48,8 @@ type loop struct {
 	repaired map[string]uint64
 	retry    time.Duration
 	last     inputs
+	said     *string // the reasons last logged, nil: nothing was yet
+	started  time.Time
 	asks     chan func()
 
 	summary  atomic.Pointer[summary]
@@ -57,6 +59,7 @@ type loop struct {
 
 // run rounds until ctx ends. What was learnt is left in the kernel.
 func (l *loop) run(ctx context.Context) error {
+	l.started = time.Now()
 	audit := time.NewTicker(auditEvery)
 	defer audit.Stop()
 	retry := time.NewTimer(time.Hour)
@@ -112,9 +115,10 @@ func (l *loop) round() {
 	}
 	s.ready = len(s.reasons) == 0
 	if known {
-		s.desired, s.mtu = len(l.want.peers)-1, l.want.backend.MTU(l.want.input)
+		s.desired, s.mtu = l.want.count(), l.want.backend.MTU(l.want.input)
 	}
-	l.announce(l.summary.Swap(s), s)
+	l.summary.Store(s)
+	l.announce(s)
 	if l.observed != nil && known {
 		l.observed(s.took)
 	}
@@ -173,16 +177,22 @@ func programming(r kernel.Report) string {
 	return "the kernel does not yet hold all that it should"
 }
 
+// settling is how long a starting agent may be not ready without a word: the
+// first seconds are full of reasons that are gone before anybody reads them.
+const settling = 3 * time.Second
+
 // announce logs transitions; a steady state is silent.
-func (l *loop) announce(before, now *summary) {
-	if before != nil && before.ready == now.ready && strings.Join(before.reasons, ";") == strings.Join(now.reasons, ";") {
+func (l *loop) announce(s *summary) {
+	text := strings.Join(s.reasons, "; ")
+	if l.said != nil && *l.said == text || l.said == nil && !s.ready && time.Since(l.started) < settling {
 		return
 	}
-	if now.ready {
-		l.log.WithFields(logrus.Fields{"peers": now.desired, "took": now.took.Round(time.Millisecond).String()}).Info("ready")
+	l.said = &text
+	if s.ready {
+		l.log.WithFields(logrus.Fields{"peers": s.desired, "took": s.took.Round(time.Millisecond).String()}).Info("ready")
 		return
 	}
-	l.log.WithField("reason", strings.Join(now.reasons, "; ")).Warn("not ready")
+	l.log.WithField("reason", text).Warn("not ready")
 }
 
 // ask runs f in the loop's goroutine, where its state may be read, or gives up

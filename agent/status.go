@@ -92,7 +92,8 @@ func (l *loop) path(row *api.Peer, p *fabric.Peer, broken map[string]bool) {
 		row.Reason = "nothing is programmed yet"
 		return
 	}
-	objs, way := l.want.backend.Peer(l.want.input, backends.Remote{Peer: p, Down: l.want.down[p.ID]})
+	var objs kernel.Objects
+	way := l.want.backend.Peer(&objs, l.want.input, backends.Remote{Peer: p, Down: l.want.down[p.ID]})
 	if way.Kind != "" {
 		row.Path = string(way.Kind)
 	}

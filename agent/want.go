@@ -15,7 +15,7 @@ import (
 // Backend computes what the kernel should hold; see package backends.
 type Backend interface {
 	Base(backends.Input) kernel.Objects
-	Peer(backends.Input, backends.Remote) (kernel.Objects, backends.Way)
+	Peer(*kernel.Objects, backends.Input, backends.Remote) backends.Way
 	MTU(backends.Input) int
 }
 
@@ -92,9 +92,12 @@ func ownedByOther(s *fabric.Snapshot, self fabric.NodeID, p netip.Prefix) bool {
 // all is the whole desired state.
 func (w *wanted) all() kernel.Objects {
 	objs := w.backend.Base(w.input)
+	n := len(w.peers) * len(w.input.Spec.Networks())
+	objs.FDB, objs.Neighs = slices.Grow(objs.FDB, len(w.peers)), slices.Grow(objs.Neighs, n)
+	objs.Nexthops, objs.Routes = slices.Grow(objs.Nexthops, n), slices.Grow(objs.Routes, n)
 	for _, p := range w.peers {
 		if p.ID != w.input.Self {
-			add(&objs, w.backend, w.input, w.remote(p))
+			w.backend.Peer(&objs, w.input, backends.Remote{Peer: p, Down: w.down[p.ID]})
 		}
 	}
 	return objs
@@ -104,26 +107,17 @@ func (w *wanted) all() kernel.Objects {
 // peers are sorted and immutable, so a walk over pointers finds it.
 func (w *wanted) followPeers(in inputs) {
 	var gone, come kernel.Objects
-	before := func(p *fabric.Peer) {
-		if p.ID != w.input.Self {
-			add(&gone, w.backend, w.input, w.remote(p))
-		}
-	}
-	after := func(p *fabric.Peer) {
-		if p.ID != w.input.Self {
-			add(&come, w.backend, w.input, backends.Remote{Peer: p, Down: in.down[p.ID]})
+	add := func(objs *kernel.Objects, p *fabric.Peer, down map[fabric.NodeID]bool) {
+		if p != nil && p.ID != w.input.Self {
+			w.backend.Peer(objs, w.input, backends.Remote{Peer: p, Down: down[p.ID]})
 		}
 	}
 	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
 		if a == b && w.down[a.ID] == in.down[a.ID] {
 			return
 		}
-		if a != nil {
-			before(a)
-		}
-		if b != nil {
-			after(b)
-		}
+		add(&gone, a, w.down)
+		add(&come, b, in.down)
 	})
 	w.host.Update(gone, come)
 	w.peers, w.down = in.snapshot.Peers, in.down
@@ -146,15 +140,10 @@ func walk(a, b []*fabric.Peer, visit func(a, b *fabric.Peer)) {
 	}
 }
 
-func (w *wanted) remote(p *fabric.Peer) backends.Remote {
-	return backends.Remote{Peer: p, Down: w.down[p.ID]}
-}
-
-// add appends what one peer needs; a peer has no links, sysctls or addresses.
-func add(objs *kernel.Objects, b Backend, in backends.Input, r backends.Remote) {
-	peer, _ := b.Peer(in, r)
-	objs.FDB = append(objs.FDB, peer.FDB...)
-	objs.Neighs = append(objs.Neighs, peer.Neighs...)
-	objs.Nexthops = append(objs.Nexthops, peer.Nexthops...)
-	objs.Routes = append(objs.Routes, peer.Routes...)
+// count is the number of other nodes.
+func (w *wanted) count() int {
+	if slices.ContainsFunc(w.peers, func(p *fabric.Peer) bool { return p.ID == w.input.Self }) {
+		return len(w.peers) - 1
+	}
+	return len(w.peers)
 }

@@ -42,14 +42,16 @@ func overlay(objs *kernel.Objects, in backends.Input, r backends.Remote, first n
 		return backends.Way{Reason: "it has no VTEP MAC address"}
 	}
 	dev, f := DeviceName(in.Spec), fabric.FamilyOf(first.Addr())
-	if len(objs.FDB) == 0 { // one entry serves both families
-		objs.FDB = append(objs.FDB, kernel.FDB{FDBKey: kernel.FDBKey{Link: dev, MAC: r.VTEPMAC}, Dst: far})
-	}
 	objs.Neighs = append(objs.Neighs, kernel.Neigh{NeighKey: kernel.NeighKey{Link: dev, Addr: first.Addr()}, MAC: r.VTEPMAC})
 	objs.Nexthops = append(objs.Nexthops, kernel.Nexthop{
 		ID: kernel.NexthopID(r.Index, f, 0), Link: dev, Gateway: first.Addr(), OnLink: true,
 	})
 	return backends.Way{Kind: fabric.PathVXLAN, Reason: "over the overlay"}
+}
+
+// forwarding leads frames for r's VTEP to its underlay address.
+func forwarding(in backends.Input, r backends.Remote) kernel.FDB {
+	return kernel.FDB{FDBKey: kernel.FDBKey{Link: DeviceName(in.Spec), MAC: r.VTEPMAC}, Dst: r.Underlay.Get(outer(in.Underlay))}
 }
 
 // smallestMTU is what every IPv4 host must accept (RFC 791, section 3.2); a
@@ -58,28 +60,28 @@ const smallestMTU = 576
 
 // routes leads r's subnets to the nexthop object. A peer whose MTU is smaller
 // than ours gets it on its routes.
-func routes(objs *kernel.Objects, in backends.Input, r backends.Remote, subnets []netip.Prefix) {
+func routes(objs *kernel.Objects, in backends.Input, r backends.Remote, f fabric.Family) {
 	mtu := 0
 	if theirs := r.MTU - overhead(outer(in.Underlay)); theirs >= smallestMTU && theirs < (Backend{}).MTU(in) {
 		mtu = theirs
 	}
-	for _, p := range subnets {
-		objs.Routes = append(objs.Routes, kernel.Route{
-			RouteKey: key(p), Nexthop: kernel.NexthopID(r.Index, fabric.FamilyOf(p.Addr()), 0), MTU: mtu,
-		})
+	for _, s := range r.Subnets {
+		if fabric.FamilyOf(s.Prefix.Addr()) == f {
+			objs.Routes = append(objs.Routes, kernel.Route{RouteKey: key(s.Prefix), Nexthop: kernel.NexthopID(r.Index, f, 0), MTU: mtu})
+		}
 	}
 }
 
 func key(p netip.Prefix) kernel.RouteKey { return kernel.RouteKey{Dst: p, Metric: kernel.Metric} }
 
-func ofFamily(subnets []fabric.Subnet, f fabric.Family) []netip.Prefix {
-	var out []netip.Prefix
+// firstOf is the first subnet of a family; its address is the VTEP's.
+func firstOf(subnets []fabric.Subnet, f fabric.Family) (netip.Prefix, bool) {
 	for _, s := range subnets {
 		if fabric.FamilyOf(s.Prefix.Addr()) == f {
-			out = append(out, s.Prefix)
+			return s.Prefix, true
 		}
 	}
-	return out
+	return netip.Prefix{}, false
 }
 
 // combine makes one Way of those of the families.

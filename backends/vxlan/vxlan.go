@@ -105,31 +105,35 @@ func (b Backend) Base(in backends.Input) kernel.Objects {
 	return objs
 }
 
-// Peer is what the host needs to reach r, and how it does.
-func (Backend) Peer(in backends.Input, r backends.Remote) (kernel.Objects, backends.Way) {
-	var objs kernel.Objects
+// Peer appends to objs what the host needs to reach r and says how it does.
+func (Backend) Peer(objs *kernel.Objects, in backends.Input, r backends.Remote) backends.Way {
 	if r.Down {
 		for _, s := range r.Subnets {
 			objs.Routes = append(objs.Routes, kernel.Route{RouteKey: key(s.Prefix), Type: kernel.Unreachable})
 		}
-		return objs, backends.Way{Kind: backends.Unreachable, Reason: "its agent is gone and its host answers no probe"}
+		return backends.Way{Kind: backends.Unreachable, Reason: "its agent is gone and its host answers no probe"}
 	}
-	var ways []backends.Way
+	var ways [2]backends.Way
+	n := 0
+	encapsulated := false
 	for _, f := range fabric.Families {
-		subnets := ofFamily(r.Subnets, f)
-		if len(subnets) == 0 {
+		first, ok := firstOf(r.Subnets, f)
+		if !ok {
 			continue
 		}
-		var way backends.Way
 		if sameSegment(in, r, f) {
-			way = direct(&objs, in, r, f)
+			ways[n] = direct(objs, in, r, f)
 		} else {
-			way = overlay(&objs, in, r, subnets[0])
+			ways[n] = overlay(objs, in, r, first)
+			if ways[n].Kind != "" && !encapsulated { // one entry serves both families
+				objs.FDB = append(objs.FDB, forwarding(in, r))
+				encapsulated = true
+			}
 		}
-		if way.Kind != "" {
-			routes(&objs, in, r, subnets)
+		if ways[n].Kind != "" {
+			routes(objs, in, r, f)
 		}
-		ways = append(ways, way)
+		n++
 	}
-	return objs, combine(ways)
+	return combine(ways[:n])
 }

@@ -112,7 +112,8 @@ func TestPeer(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			objs, way := Backend{}.Peer(input(tt.input), tt.remote)
+			var objs kernel.Objects
+			way := Backend{}.Peer(&objs, input(tt.input), tt.remote)
 			golden(t, "peer-"+tt.name, "way "+string(way.Kind)+": "+way.Reason+"\n"+objs.String())
 		})
 	}
