@@ -26,7 +26,7 @@ LDFLAGS  = -s -w -X github.com/weft-net/weft/internal/version.Version=$(VERSION)
 PKG       ?= ./...
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
-BENCHTIME ?= 1x
+BENCHFLAGS ?=
 
 # The real peers that tests talk to and the tools they look at the kernel with.
 TEST_PACKAGES = etcd-server etcd-client iproute2 iputils-ping nftables tcpdump containernetworking-plugins
@@ -61,8 +61,8 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: setup ## every benchmark, as ratios to the floor measured in the same run
-	go test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m $(PKG)
+bench: build setup ## measure against floors taken in the same run (docs/performance.md)
+	$(BIN)/weft-lab bench $(BENCHFLAGS)
 
 .PHONY: lab
 lab: build ## bring a lab of three hosts up and leave it up (bin/weft-lab down)

@@ -30,7 +30,7 @@ var confined = []struct {
 }{
 	{who: []string{"fabric/..."}},
 	{who: []string{"config/...", "ipam/..."}, may: []string{"fabric"}, libraries: true},
-	{who: []string{"backends/..."}, may: []string{"fabric", "config", "kernel", "internal/..."}, libraries: true},
+	{who: []string{"backends/..."}, may: []string{"fabric", "config", "kernel", "backends", "internal/..."}, libraries: true},
 	{who: []string{"agent/api"}, may: []string{"fabric"}},
 	{who: []string{"cni/nodefile"}, may: []string{"fabric"}},
 }

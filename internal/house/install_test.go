@@ -55,12 +55,12 @@ func TestInstall(t *testing.T) {
 	if diff := cmp.Diff(want, installed(t, dest)); diff != "" {
 		t.Errorf("installed (-want +got):\n%s", diff)
 	}
-	for _, program := range []string{"/usr/sbin/weftd", "/usr/bin/weft", "/usr/bin/weft-lab"} {
-		out, err := exec.Command(dest+program, "--version").CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "v0.0.0-test") {
-			t.Errorf("%s --version: %v, %q; want the version it was built with", program, err, out)
+	for _, program := range [][]string{{"usr/sbin/weftd", "--version"}, {"usr/bin/weft", "version"}, {"usr/bin/weft-lab", "--version"}} {
+		if got := output(t, dest, program...); !strings.Contains(got, "v0.0.0-test") {
+			t.Errorf("%v: %q; want the version it was built with", program, got)
 		}
 	}
+	checkCommands(t, output(t, dest, "usr/bin/weft", "--help"))
 	checkUnit(t, dest)
 
 	own := []byte("nodeName: mine\n")
@@ -71,6 +71,35 @@ func TestInstall(t *testing.T) {
 	makeTarget(t, args...)
 	if got, err := os.ReadFile(file); err != nil || string(got) != string(own) {
 		t.Errorf("a second install changed the operator's file to %q, %v", got, err)
+	}
+}
+
+// output runs an installed program.
+func output(t *testing.T, dest string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(dest, args[0]), args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// checkCommands: docs/cli.md has every command that the help lists.
+func checkCommands(t *testing.T, help string) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(root, "docs/cli.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(help, "Available Commands:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	if list == "" {
+		t.Errorf("no commands in the help:\n%s", help)
+	}
+	for line := range strings.Lines(list) {
+		if name := strings.Fields(line)[0]; name != "help" && !strings.Contains(string(page), "`weft "+name+" ") && !strings.Contains(string(page), "`weft "+name+"`") {
+			t.Errorf("docs/cli.md does not have `weft %s`", name)
+		}
 	}
 }
 
