@@ -49,38 +49,32 @@ func testEtcd(t *testing.T, spec EtcdSpec) {
 		Etcd:  spec,
 		Hosts: []HostSpec{{Name: "h1", Rack: "r1"}, {Name: "h2", Rack: "r2", Families: []string{"ipv6"}}},
 	}})
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(l.Etcd.Start(ctx))
+	must(t, l.Etcd.Start(ctx))
 	h1, h2 := l.Host("h1"), l.Host("h2")
 	_, err := etcdctl(ctx, h1, "put", "key", "value")
-	must(err)
+	must(t, err)
 	got := func() string {
 		out, err := etcdctl(ctx, h2, "get", "--print-value-only", "key")
-		must(err)
+		must(t, err)
 		return strings.TrimSpace(out)
 	}
 	if v := got(); v != "value" {
 		t.Errorf("read %q from the other rack over IPv6", v)
 	}
 
-	must(l.Etcd.Freeze())
+	must(t, l.Etcd.Freeze())
 	if _, err := etcdctl(ctx, h1, "get", "key"); err == nil {
 		t.Error("a frozen server answered")
 	}
-	must(l.Etcd.Thaw())
-	must(l.Etcd.WaitReady(ctx))
-	must(l.Etcd.Stop(ctx))
-	must(l.Etcd.Start(ctx))
+	must(t, l.Etcd.Thaw())
+	must(t, l.Etcd.WaitReady(ctx))
+	must(t, l.Etcd.Stop(ctx))
+	must(t, l.Etcd.Start(ctx))
 	if v := got(); v != "value" {
 		t.Errorf("read %q after a restart", v)
 	}
-	must(l.Etcd.Wipe(ctx))
-	must(l.Etcd.Start(ctx))
+	must(t, l.Etcd.Wipe(ctx))
+	must(t, l.Etcd.Start(ctx))
 	if v := got(); v != "" {
 		t.Errorf("read %q after a wipe", v)
 	}

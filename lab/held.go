@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,10 +31,17 @@ const held = "held"
 // where there is none. As root, and inside, it returns at once; otherwise it
 // returns only with an error.
 func EnterHeldNamespace(start bool) error {
+	if os.Getenv(insideEnv) == held { // entering the mounts lost the working directory
+		return os.Chdir(os.Getenv("PWD"))
+	}
 	if os.Geteuid() == 0 || os.Getenv(insideEnv) != "" {
 		return nil
 	}
 	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	here, err := os.Getwd()
 	if err != nil {
 		return err
 	}
@@ -49,7 +57,7 @@ func EnterHeldNamespace(start bool) error {
 		return fmt.Errorf("needs root, or util-linux: %w", err)
 	}
 	argv := []string{enter, "--preserve-credentials", "--user", "--mount", "--net", "--pid", "--target", strconv.Itoa(holder.PID), "--", self}
-	return unix.Exec(enter, append(argv, os.Args[1:]...), append(os.Environ(), insideEnv+"="+held))
+	return unix.Exec(enter, append(argv, os.Args[1:]...), append(os.Environ(), insideEnv+"="+held, "PWD="+here))
 }
 
 func holderFile() (string, error) {
@@ -113,7 +121,8 @@ func startHolder(self string) (processID, error) {
 
 // Hold is the holder's whole life: it makes the mounts, says so on standard
 // output and, as the first process of its process namespace, waits for the
-// orphans of that namespace until it is told to end.
+// orphans of that namespace. Told to end, it does so once it is alone: its
+// end kills everybody else in there, the one who told it included.
 func Hold() error {
 	if err := privateMounts(); err != nil {
 		fmt.Println(err)
@@ -122,18 +131,31 @@ func Hold() error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGCHLD, syscall.SIGTERM)
 	fmt.Println("ready")
-	for sig := range signals {
-		if sig == syscall.SIGTERM {
-			return nil
-		}
-		for {
-			pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-			if err != nil || pid <= 0 {
-				break
+	var look <-chan time.Time // whether it is alone; only once it was told to end
+	for {
+		select {
+		case sig := <-signals:
+			reap()
+			if sig == syscall.SIGTERM && look == nil {
+				tick := time.NewTicker(20 * time.Millisecond)
+				defer tick.Stop()
+				look = tick.C
+			}
+		case <-look:
+			if all, err := filepath.Glob("/proc/[0-9]*"); err != nil || len(all) == 1 {
+				return err
 			}
 		}
 	}
-	return nil
+}
+
+// reap collects every child that has ended.
+func reap() {
+	for {
+		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != nil || pid <= 0 {
+			return
+		}
+	}
 }
 
 // ReleaseHeldNamespace ends the holder when no lab is left in it.

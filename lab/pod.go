@@ -3,12 +3,14 @@ package lab
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/invoke"
@@ -163,4 +165,24 @@ func (e *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, 
 // FindInPath finds a plugin.
 func (e *pluginExec) FindInPath(plugin string, paths []string) (string, error) {
 	return invoke.FindInPath(plugin, paths)
+}
+
+// Scratch is a namespace that belongs to no pod: for calling plugins by hand.
+type Scratch struct {
+	*Namespace
+}
+
+// Scratch makes an empty namespace. Remove it.
+func (h *Host) Scratch() (*Scratch, error) {
+	n, err := makeNamespace(h.lab.namespaceName("scratch-"+strings.ToLower(rand.Text())[:8]), h.spawn)
+	if err != nil {
+		return nil, err
+	}
+	return &Scratch{n}, nil
+}
+
+// Remove removes the namespace.
+func (s *Scratch) Remove() error {
+	s.close()
+	return removeNamespace(s.Name)
 }

@@ -3,12 +3,16 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/weft-net/weft/agent/api"
 )
 
 // Up brings everything up: etcd, the Fabric object, all agents, and then the
@@ -32,7 +36,7 @@ func (l *Lab) Up(ctx context.Context) error {
 }
 
 // StartAgents starts the agents of all hosts at once and waits until each is
-// ready.
+// ready and knows a way to all others.
 func (l *Lab) StartAgents(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, h := range l.Hosts {
@@ -40,10 +44,28 @@ func (l *Lab) StartAgents(ctx context.Context) error {
 			if err := h.Agent.Start(); err != nil {
 				return err
 			}
-			return h.Agent.WaitReady(ctx)
+			return h.Agent.WaitStatus(ctx, "ready with all peers", func(s *api.Status) error {
+				if !s.Ready {
+					return errors.New(strings.Join(s.NotReady, "; "))
+				}
+				return settled(s, len(l.Hosts)-1)
+			})
 		})
 	}
 	return g.Wait()
+}
+
+// settled is nil when an agent has as many peers and all are programmed.
+func settled(s *api.Status, peers int) error {
+	if len(s.Peers) < peers {
+		return fmt.Errorf("it knows %d of %d peers", len(s.Peers), peers)
+	}
+	for _, p := range s.Peers {
+		if !p.Programmed || len(p.Subnets) == 0 {
+			return fmt.Errorf("no path to %s yet: %s", p.Name, p.Reason)
+		}
+	}
+	return nil
 }
 
 // Apply writes the Fabric object with `weft apply`, as an operator on the

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -18,28 +19,32 @@ func upCommand(f *flags) *cobra.Command {
 			if err := lab.EnterHeldNamespace(true); err != nil {
 				return err
 			}
-			t, err := topology(file)
-			if err != nil {
-				return err
-			}
-			bin, err := f.binaries()
-			if err != nil {
-				return err
-			}
-			l, err := lab.New(lab.Options{Name: *f.name, Topology: t, Binaries: bin, Stay: true})
-			if err != nil {
-				return err
-			}
-			defer l.Close()
-			// What is up stays for a look even if the rest does not come.
-			if err := l.Up(c.Context()); err != nil {
-				return fmt.Errorf("%w (weft-lab down removes what is there)", err)
-			}
-			return printStatus(c, l)
+			return errors.Join(up(c, f, file), lab.ReleaseHeldNamespace())
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "topology `file` (default: three hosts in two racks, two pods on each)")
 	return c
+}
+
+func up(c *cobra.Command, f *flags, file string) error {
+	t, err := topology(file)
+	if err != nil {
+		return err
+	}
+	bin, err := f.binaries()
+	if err != nil {
+		return err
+	}
+	l, err := lab.New(lab.Options{Name: *f.name, Topology: t, Binaries: bin, Stay: true})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	// What is up stays for a look even if the rest does not come.
+	if err := l.Up(c.Context()); err != nil {
+		return fmt.Errorf("%w (weft-lab down removes what is there)", err)
+	}
+	return printStatus(c, l)
 }
 
 func statusCommand(f *flags) *cobra.Command {

@@ -1,0 +1,132 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/weft-net/weft/lab"
+)
+
+// Options say how much to measure.
+type Options struct {
+	Binaries lab.Binaries
+	Out      io.Writer
+	Peers    []int // sizes of the fabric that a new node joins, ascending
+	Runs     int   // per size; the medians count
+	Rounds   int   // of the lease and the plugin
+}
+
+// Run measures everything and prints one table: each line a figure, the floor
+// measured beside it, and the ratio that weft promises to stay below.
+func Run(ctx context.Context, o Options) error {
+	t := &sheet{w: tabwriter.NewWriter(o.Out, 0, 0, 2, ' ', 0)}
+	t.row("", "WEFT", "FLOOR", "RATIO", "BOUND", "")
+	joins, err := joinAll(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, j := range joins[1:] {
+		t.ratio(fmt.Sprintf("new node, %d peers", j.Peers), j.Weftd.Wall, j.Floor.Wall, 2)
+	}
+	base, small, large := joins[0], joins[1], joins[len(joins)-1]
+	t.limit(fmt.Sprintf("its CPU seconds, %d peers", large.Peers), large.Weftd.CPU.Seconds(), 0.5, "s")
+	t.limit(fmt.Sprintf("its memory, %d peers", large.Peers), float64(large.Weftd.RSS)/1e6, 60, "MB")
+	t.ratio(fmt.Sprintf("CPU per peer, %d to %d", large.Peers, small.Peers), perPeer(large, base), perPeer(small, base), 1.5)
+	t.ratio("the floor's CPU, all of it", large.Weftd.CPU, large.Floor.CPU, 0)
+	var requests []string
+	for _, j := range joins {
+		requests = append(requests, fmt.Sprintf("%d at %d", j.Requests, j.Peers))
+	}
+	t.row("requests to etcd", strings.Join(requests, ", "))
+
+	le, err := lease(ctx, o.Binaries, small.Peers, o.Rounds)
+	if err != nil {
+		return err
+	}
+	t.ratio("lease to kernel, median", le.Route, le.Put, 1.5)
+	re, err := restart(ctx, o.Binaries, 5000)
+	if err != nil {
+		return err
+	}
+	t.limit("restart, 5000 peers: netlink writes", float64(re.Writes), 0, "")
+	t.limit(fmt.Sprintf("  packets lost of %d", re.Packets.Sent), float64(re.Packets.Lost+re.Packets.LostReplies), 0, "")
+	pl, err := plugin(ctx, o.Binaries, o.Rounds)
+	if err != nil {
+		return err
+	}
+	t.ratio("plugin ADD to bridge + host-local", pl.Weft, pl.Reference, 0.35)
+	return t.w.Flush()
+}
+
+// joinAll measures each size, 0 first, several times in turn, and keeps the
+// run with the median ratio of each.
+func joinAll(ctx context.Context, o Options) ([]Join, error) {
+	sizes := append([]int{0}, o.Peers...)
+	runs := make([][]Join, len(sizes))
+	for range o.Runs {
+		for i, n := range sizes {
+			j, err := join(ctx, o.Binaries, n)
+			if err != nil {
+				return nil, fmt.Errorf("new node with %d peers: %w", n, err)
+			}
+			runs[i] = append(runs[i], j)
+		}
+	}
+	var out []Join
+	for _, r := range runs {
+		slices.SortFunc(r, func(a, b Join) int { return int(a.Weftd.Wall*1000/a.Floor.Wall - b.Weftd.Wall*1000/b.Floor.Wall) })
+		m := r[len(r)/2]
+		slices.SortFunc(r, func(a, b Join) int { return int(a.Weftd.CPU - b.Weftd.CPU) })
+		m.Weftd.CPU = r[len(r)/2].Weftd.CPU
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// perPeer is the CPU that a peer adds to that of an agent without any.
+func perPeer(j, base Join) time.Duration {
+	return (j.Weftd.CPU - base.Weftd.CPU) / time.Duration(max(j.Peers, 1))
+}
+
+// sheet is the table.
+type sheet struct{ w *tabwriter.Writer }
+
+func (t *sheet) row(cells ...string) { fmt.Fprintln(t.w, strings.Join(cells, "\t")) }
+
+// ratio prints a time, its floor, their ratio and whether it is within bound.
+func (t *sheet) ratio(what string, got, floor time.Duration, bound float64) {
+	r := float64(got) / float64(max(floor, 1))
+	word, limit := "", ""
+	if bound > 0 {
+		limit = fmt.Sprintf("<= %.2f", bound)
+		word = verdict(r <= bound)
+	}
+	t.row(what, round(got), round(floor), fmt.Sprintf("%.2f", r), limit, word)
+}
+
+// limit prints a figure with an absolute bound.
+func (t *sheet) limit(what string, got, bound float64, unit string) {
+	t.row(what, strings.TrimSpace(fmt.Sprintf("%.4g %s", got, unit)), "", "", strings.TrimSpace(fmt.Sprintf("<= %g %s", bound, unit)), verdict(got <= bound))
+}
+
+func verdict(ok bool) string {
+	if ok {
+		return "ok"
+	}
+	return "OVER"
+}
+
+func round(d time.Duration) string {
+	switch {
+	case d > 10*time.Millisecond:
+		return d.Round(time.Millisecond).String()
+	case d > 10*time.Microsecond:
+		return d.Round(10 * time.Microsecond).String()
+	}
+	return d.String()
+}

@@ -1,0 +1,243 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/weft-net/weft/agent/api"
+	"github.com/weft-net/weft/fabric"
+)
+
+func TestAgentKilledLosesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, l := upLab(t, Topology{})
+	for _, h := range l.Hosts {
+		r := underTraffic(ctx, t, l, func() {
+			must(t, h.Agent.Kill())
+			must(t, h.Agent.Start())
+			must(t, h.Agent.WaitReady(ctx))
+		})
+		wantClean(t, "agent on "+h.Spec.Name+" killed and started", r)
+		wantNoWrites(ctx, t, h)
+	}
+}
+
+func TestAgentRestartLosesNothingAndWritesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, l := upLab(t, Topology{})
+	h := l.Hosts[2]
+	before, err := h.Agent.Status(ctx)
+	must(t, err)
+	r := underTraffic(ctx, t, l, func() { must(t, h.Agent.Restart(ctx)) })
+	wantClean(t, "agent stopped and started", r)
+	wantNoWrites(ctx, t, h)
+	after, err := h.Agent.Status(ctx)
+	must(t, err)
+	if got, want := fmt.Sprint(after.Lease.Subnets), fmt.Sprint(before.Lease.Subnets); got != want {
+		t.Errorf("leases %s after the restart, %s before", got, want)
+	}
+}
+
+// wantNoWrites fails if the host's agent has written to the kernel since its
+// start.
+func wantNoWrites(ctx context.Context, t *testing.T, h *Host) {
+	t.Helper()
+	s, err := h.Agent.Status(ctx)
+	must(t, err)
+	if s.Writes != 0 {
+		t.Errorf("the agent on %s wrote %d netlink messages although all was in place", h.Spec.Name, s.Writes)
+	}
+}
+
+func TestEtcdAwayLosesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, l := upLab(t, Topology{})
+	h := l.Hosts[0]
+	r := underTraffic(ctx, t, l, func() {
+		must(t, l.Etcd.Stop(ctx))
+		must(t, h.Agent.WaitStatus(ctx, "etcd missed", func(s *api.Status) error {
+			if s.Etcd.Connected {
+				return errors.New("it says that it is connected")
+			}
+			return nil
+		}))
+		late, err := l.AddPod(ctx, h, "late")
+		must(t, err)
+		must(t, l.RemovePod(ctx, late))
+		must(t, h.Agent.Restart(ctx)) // from the snapshot on disk
+		_, err = l.AddPod(ctx, h, "later")
+		must(t, err)
+		must(t, l.Etcd.Start(ctx))
+		must(t, h.Agent.WaitStatus(ctx, "etcd found", func(s *api.Status) error {
+			if !s.Etcd.Connected || s.Etcd.Cached {
+				return errors.New("not yet")
+			}
+			return nil
+		}))
+	})
+	wantClean(t, "etcd stopped and started", r)
+	waitReachable(ctx, t, l)
+}
+
+// TestEtcdWipedLosesNothing: the agents put their records back as they were.
+func TestEtcdWipedLosesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, l := upLab(t, Topology{})
+	before := map[string]string{}
+	for _, h := range l.Hosts {
+		s, err := h.Agent.Status(ctx)
+		must(t, err)
+		before[h.Spec.Name] = fmt.Sprint(s.Lease.Subnets)
+	}
+	r := underTraffic(ctx, t, l, func() {
+		must(t, l.Etcd.Wipe(ctx))
+		must(t, l.Etcd.Start(ctx))
+		must(t, l.Apply(ctx, l.Topo.Fabric))
+		must(t, await(ctx, "all leases to be back in etcd", func() error {
+			out, err := l.Hosts[0].Weft(ctx, "leases", "-o", "json")
+			if err != nil {
+				return err
+			}
+			for _, h := range l.Hosts {
+				if !strings.Contains(out, h.Spec.Name) {
+					return fmt.Errorf("%s is not in %s", h.Spec.Name, out)
+				}
+			}
+			return nil
+		}))
+	})
+	wantClean(t, "etcd wiped", r)
+	for _, h := range l.Hosts {
+		must(t, h.Agent.WaitReady(ctx))
+		s, err := h.Agent.Status(ctx)
+		must(t, err)
+		if got := fmt.Sprint(s.Lease.Subnets); got != before[h.Spec.Name] {
+			t.Errorf("%s holds %s, before the wipe %s", h.Spec.Name, got, before[h.Spec.Name])
+		}
+	}
+	waitReachable(ctx, t, l)
+}
+
+// TestTamperingIsRepaired takes things away behind the agent's back.
+func TestTamperingIsRepaired(t *testing.T) {
+	t.Parallel()
+	ctx, l := upLab(t, Topology{})
+	h := l.Hosts[2]
+	vtep := func() string {
+		out, err := h.Run(ctx, "ip", "-br", "link", "show", "weft.1")
+		if err != nil {
+			return ""
+		}
+		return strings.Fields(out)[2]
+	}
+	mac := vtep()
+	for _, cmd := range []string{
+		"ip link del weft.1",
+		"ip link set weft.1 down",
+		"ip link set weft.1 mtu 1300",
+		"ip -4 route flush proto 158",
+		"ip -6 route flush proto 158",
+		"ip nexthop flush proto 158",
+		"ip neigh flush dev weft.1 nud permanent",
+		"bridge fdb flush dev weft.1",
+		"ip addr flush dev weft0",
+		"ip link set weft0 down",
+		"nft delete table inet weft",
+		"sysctl -q -w net.ipv4.ip_forward=0",
+	} {
+		words := strings.Fields(cmd)
+		if err := h.Tamper(ctx, words[0], words[1:]...); err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		waitReachable(ctx, t, l)
+		must(t, h.Agent.WaitReady(ctx))
+	}
+	if got := vtep(); got != mac || mac == "" {
+		t.Errorf("the VTEP's MAC is %q, was %q", got, mac)
+	}
+	s, err := h.Agent.Status(ctx)
+	must(t, err)
+	if len(s.Repaired) == 0 {
+		t.Error("the agent counts no repair")
+	}
+}
+
+func TestNodeJoins(t *testing.T) {
+	t.Parallel()
+	ctx, l := upLab(t, Topology{})
+	r := underTraffic(ctx, t, l, func() {
+		h, err := l.AddHost(HostSpec{Name: "h4", Rack: "r2"})
+		must(t, err)
+		must(t, h.Agent.Start())
+		must(t, h.Agent.WaitReady(ctx))
+		waitPath(ctx, t, l.Hosts[0], h, string(fabric.PathVXLAN))
+		waitPath(ctx, t, l.Hosts[2], h, string(fabric.PathDirect))
+		_, err = l.AddPod(ctx, h, "h4-a")
+		must(t, err)
+	})
+	wantClean(t, "a node joins", r)
+	waitReachable(ctx, t, l)
+}
+
+func TestNodeRemoved(t *testing.T) {
+	t.Parallel()
+	ctx, l := upLab(t, Topology{})
+	h1, gone := l.Hosts[0], l.Hosts[2]
+	s, err := gone.Agent.Status(ctx)
+	must(t, err)
+	must(t, gone.Agent.Stop(ctx))
+	_, err = h1.Weft(ctx, "node", "remove", gone.Spec.Name)
+	must(t, err)
+	must(t, await(ctx, "the node's routes to go", func() error {
+		for _, family := range []string{"-4", "-6"} {
+			out, err := h1.Run(ctx, "ip", family, "route", "show", "proto", "158")
+			if err != nil {
+				return err
+			}
+			for _, p := range s.Lease.Subnets {
+				if strings.Contains(out, p.String()) {
+					return errors.New(out)
+				}
+			}
+		}
+		return nil
+	}))
+	must(t, h1.Agent.WaitReady(ctx))
+}
+
+// TestAgentGoneIsNotHostGone: a frozen agent's host keeps its paths; a host
+// that answers nothing gets none, until it is back.
+func TestAgentGoneIsNotHostGone(t *testing.T) {
+	t.Parallel()
+	ctx, l := upLab(t, Topology{})
+	h1, h3 := l.Hosts[0], l.Hosts[2]
+	r := underTraffic(ctx, t, l, func() {
+		must(t, h3.Agent.Freeze())
+		must(t, h1.Agent.WaitStatus(ctx, "h3's agent missed", func(s *api.Status) error {
+			for _, p := range s.Peers {
+				if p.Name == "h3" && !p.Alive && p.Path == string(fabric.PathVXLAN) {
+					return nil
+				}
+			}
+			return fmt.Errorf("peers are %+v", s.Peers)
+		}))
+	})
+	wantClean(t, "agent frozen", r)
+
+	must(t, h3.Cut())
+	waitPath(ctx, t, h1, h3, "unreachable")
+	r, err := Probe(ctx, []Endpoint{l.Pod("h1-a").Endpoint(), l.Pod("h3-a").Endpoint()}, ProbeOptions{From: "h1-a", Drain: 1}, 0)
+	must(t, err)
+	if r.Total().Received != 0 {
+		t.Error("a cut host answered")
+	}
+
+	must(t, h3.Restore())
+	must(t, h3.Agent.Thaw())
+	waitPath(ctx, t, h1, h3, string(fabric.PathVXLAN))
+	waitReachable(ctx, t, l)
+}
