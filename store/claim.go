@@ -85,7 +85,7 @@ func (v *view) refusal(c claimant) string {
 		}
 		return fmt.Sprintf("another living host has the name %s (its node id is %s); give this host a name of its own", c.self.Name, quote(string(a.ID)))
 	}
-	for _, r := range v.claims[idResource(c.self.ID)] {
+	for r := range v.claims[idResource(c.self.ID)].all {
 		a, ok := v.alive[r.node.Name]
 		if ok && a.ID == c.self.ID && a.Instance != c.instance {
 			return fmt.Sprintf("another living host, %s, has the node id %s; give this host an id of its own", r.node.Name, a.ID)
@@ -142,7 +142,7 @@ func (v *view) planNode(c claimant, t *txn) uint32 {
 	if old != nil && old.node.ID == c.self.ID {
 		want.Index = old.node.Index
 	}
-	for _, r := range v.claims[idResource(c.self.ID)] {
+	for r := range v.claims[idResource(c.self.ID)].all {
 		if r.node.Name == c.self.Name {
 			continue
 		}

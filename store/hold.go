@@ -115,7 +115,7 @@ func (v *view) applyHold(fresh map[fabric.NodeID]*fabric.Peer, now time.Time) {
 // are missing. A record that is there but loses to another is a fact.
 func (v *view) vanished(id fabric.NodeID, was, now *fabric.Peer) bool {
 	if now == nil {
-		return len(v.claims[idResource(id)]) == 0
+		return v.claims[idResource(id)].first == nil
 	}
 	return len(was.Subnets) > 0 && len(v.owned[id]) == 0
 }

@@ -101,7 +101,7 @@ func (v *view) nodeByID(id fabric.NodeID) *record {
 
 // holder is the record in force that claims a resource, or nil.
 func (v *view) holder(res resource) *record {
-	for _, r := range v.claims[res] {
+	for r := range v.claims[res].all {
 		if r.inForce() {
 			return r
 		}

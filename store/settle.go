@@ -55,17 +55,58 @@ func resources(n *fabric.Node) []resource {
 	return out
 }
 
+// claimants are the records that claim one resource: one, but for collisions.
+type claimants struct {
+	first *record
+	rest  []*record
+}
+
+func (c claimants) with(r *record) claimants {
+	if c.first == nil {
+		return claimants{first: r}
+	}
+	return claimants{c.first, append(c.rest, r)}
+}
+
+func (c claimants) without(r *record) claimants {
+	switch {
+	case c.first != r:
+		c.rest = slices.DeleteFunc(c.rest, func(o *record) bool { return o == r })
+	case len(c.rest) == 0:
+		c.first = nil
+	default:
+		c.first, c.rest = c.rest[0], c.rest[1:]
+	}
+	return c
+}
+
+func (c claimants) all(yield func(*record) bool) {
+	if c.first == nil || !yield(c.first) {
+		return
+	}
+	for _, r := range c.rest {
+		if !yield(r) {
+			return
+		}
+	}
+}
+
 // setNode puts a node record in the place of the one with its name.
 func (v *view) setNode(r *record) {
 	if old := v.nodes[r.node.Name]; old != nil {
 		v.dropNode(old)
 	}
 	v.nodes[r.node.Name] = r
+	contested := false
 	for _, res := range resources(r.node) {
-		v.claims[res] = append(v.claims[res], r)
+		c := v.claims[res]
+		contested = contested || c.first != nil
+		v.claims[res] = c.with(r)
 	}
-	v.pending.add(r)
-	v.challenge(r)
+	if contested { // hardly ever
+		v.pending.add(r)
+		v.challenge(r)
+	}
 	v.touch(r.node.ID)
 }
 
@@ -73,11 +114,10 @@ func (v *view) dropNode(r *record) {
 	delete(v.nodes, r.node.Name)
 	v.challenge(r)
 	for _, res := range resources(r.node) {
-		left := slices.DeleteFunc(v.claims[res], func(o *record) bool { return o == r })
-		if len(left) == 0 {
-			delete(v.claims, res)
-		} else {
+		if left := v.claims[res].without(r); left.first != nil {
 			v.claims[res] = left
+		} else {
+			delete(v.claims, res)
 		}
 	}
 	v.retire(r)
@@ -105,7 +145,7 @@ func (v *view) setSubnet(r *record) {
 		return
 	}
 	v.order.insert(r)
-	v.pending.add(r)
+	v.rivals(r, func(*record, string) { v.pending.add(r) })
 	v.challenge(r)
 }
 
@@ -154,7 +194,7 @@ func (v *view) rivals(r *record, f func(o *record, over string)) {
 		return
 	}
 	for _, res := range resources(r.node) {
-		for _, o := range v.claims[res] {
+		for o := range v.claims[res].all {
 			if o != r {
 				f(o, res.String())
 			}

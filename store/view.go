@@ -81,7 +81,7 @@ type view struct {
 	orphans map[string]string        // subnets whose owner is no node, by key
 	losers  map[string]*record       // records not in force, by key
 
-	claims  map[resource][]*record // nodes by what they claim
+	claims  map[resource]claimants // nodes by what they claim
 	order   prefixIndex            // subnets by address
 	pending contenders             // to be settled
 
@@ -106,7 +106,7 @@ func newView(self fabric.NodeID) *view {
 		bad:     map[string]badRecord{},
 		orphans: map[string]string{},
 		losers:  map[string]*record{},
-		claims:  map[resource][]*record{},
+		claims:  map[resource]claimants{},
 		order:   prefixIndex{lengths: map[prefixLength]int{}},
 		pending: contenders{queued: map[*record]struct{}{}},
 		dirty:   map[fabric.NodeID]struct{}{},

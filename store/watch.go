@@ -77,7 +77,7 @@ func (ss *Session) wait(ctx context.Context, events <-chan clientv3.WatchRespons
 		return ctx.Err()
 	case r, ok := <-events:
 		if !ok {
-			return errRelist
+			return errors.New("the watch ended")
 		}
 		return ss.takeEvents(ctx, r, events)
 	case r := <-renewals:
@@ -146,17 +146,8 @@ func (ss *Session) takeEvents(ctx context.Context, r clientv3.WatchResponse, mor
 			ss.anchor = anchor{string(e.Kv.Key), e.Kv.ModRevision}
 		}
 		ss.view.rev = max(ss.view.rev, r.Header.Revision)
-		ok := false
-		select {
-		case r, ok = <-more:
-		case <-end.C:
-			select {
-			case r, ok = <-more:
-			default:
-			}
-		case <-ctx.Done():
-		}
-		if !ok {
+		var ok bool
+		if r, ok = nextEvents(ctx, more, end.C); !ok {
 			break
 		}
 	}
@@ -164,6 +155,22 @@ func (ss *Session) takeEvents(ctx context.Context, r clientv3.WatchResponse, mor
 		ss.deliver()
 	}
 	return nil
+}
+
+// nextEvents takes what comes until the time is over; then nothing more, so
+// that a steady stream of events cannot keep a snapshot back.
+func nextEvents(ctx context.Context, more <-chan clientv3.WatchResponse, end <-chan time.Time) (r clientv3.WatchResponse, ok bool) {
+	select {
+	case <-end: // checked alone first: select picks at random
+		return r, false
+	default:
+	}
+	select {
+	case r, ok = <-more:
+	case <-end:
+	case <-ctx.Done():
+	}
+	return r, ok
 }
 
 // see looks at a response's header: a watch on a restored or replaced etcd
