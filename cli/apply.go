@@ -54,8 +54,16 @@ func (a *app) applyCommand() *cobra.Command {
 	file := fileFlag(cmd)
 	dryRun := cmd.Flags().Bool("dry-run", false, "check and show, write nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		_, err := a.apply(cmd.Context(), *file, *dryRun)
-		return err
+		differs, err := a.apply(cmd.Context(), *file, *dryRun)
+		switch {
+		case err != nil:
+			return err
+		case differs && *dryRun:
+			a.printf("nothing written (dry run)\n")
+		case differs:
+			a.printf("written\n")
+		}
+		return nil
 	}
 	return cmd
 }
@@ -77,7 +85,7 @@ func (a *app) apply(ctx context.Context, file string, dry bool) (differs bool, e
 			return unreachable(err)
 		}
 		for _, p := range plan {
-			a.show(p, dry)
+			a.show(p)
 			differs = differs || p.changes()
 		}
 		if reasons := check(plan, snap); len(reasons) > 0 {
@@ -104,16 +112,13 @@ func write(ctx context.Context, s *store.Store, plan []planned) error {
 }
 
 // show prints what happens to one object.
-func (a *app) show(p planned, dry bool) {
+func (a *app) show(p planned) {
 	what := "changes"
 	switch {
 	case !p.changes():
 		what = "unchanged"
 	case p.was == nil:
 		what = "is new"
-	}
-	if dry && p.changes() {
-		what += " (not written)"
 	}
 	a.printf("%s: %s\n", title(p.Object), what)
 	for _, line := range p.lines {

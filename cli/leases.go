@@ -53,7 +53,7 @@ func leaseRows(snap *fabric.Snapshot) []leaseRow {
 func (r leaseRow) state() string {
 	switch {
 	case r.Node == "":
-		return "free"
+		return "unused"
 	case r.Alive:
 		return "in use"
 	}

@@ -62,16 +62,22 @@ func (a *app) holdCommand() *cobra.Command {
 	return cmd
 }
 
+// margin is the width of the words before what is said, in columns.
+const margin = 10
+
 // statusText is a node's state in words: what is wrong first, the peers last.
 func statusText(s *api.Status, now time.Time, wide bool) string {
 	var b strings.Builder
-	say := func(what string, lines ...string) {
-		for _, line := range lines {
+	say := func(what string, texts ...string) {
+		for _, text := range texts {
+			lines := []string{text}
 			if !wide {
-				line = shorten(line, screen-10)
+				lines = wrap(text, screen-margin)
 			}
-			fmt.Fprintf(&b, "%-10s%s\n", what, line)
-			what = ""
+			for _, line := range lines {
+				fmt.Fprintf(&b, "%-*s%s\n", margin, what, line)
+				what = ""
+			}
 		}
 	}
 	say("node", fmt.Sprintf("%s, weftd %s, up %s", s.Node, cmp.Or(s.Version, "?"), span(now.Sub(s.Started))))
@@ -80,8 +86,12 @@ func statusText(s *api.Status, now time.Time, wide bool) string {
 	}
 	say("ready", readyWords(s)...)
 	say("lease", leaseWords(s.Lease))
-	say("underlay", fmt.Sprintf("%s, %s, mtu %d", cmp.Or(s.Underlay.Interface, "none yet"), addrs(s.Underlay.Addrs), s.Underlay.MTU))
-	say("pods", fmt.Sprintf("mtu %d", s.MTU))
+	if s.Underlay.Interface != "" {
+		say("underlay", fmt.Sprintf("%s, %s, mtu %d", s.Underlay.Interface, addrs(s.Underlay.Addrs), s.Underlay.MTU))
+	}
+	if s.MTU != 0 {
+		say("pods", fmt.Sprintf("mtu %d", s.MTU))
+	}
 	say("etcd", etcdWords(s.Etcd, now))
 	say("repaired", repairedWords(s.Repaired))
 	if h := s.Hold; h != nil {
@@ -97,8 +107,14 @@ func statusText(s *api.Status, now time.Time, wide bool) string {
 	if len(s.Peers) > 0 {
 		b.WriteString("\n" + peersTable(s.Peers, wide).String())
 	}
+	if slices.ContainsFunc(s.Peers, incomplete) {
+		b.WriteString("\n! the kernel does not hold all of it\n")
+	}
 	return b.String()
 }
+
+// incomplete reports whether a peer has a path that the kernel lacks a part of.
+func incomplete(p api.Peer) bool { return !p.Programmed && p.Path != "none" }
 
 func readyWords(s *api.Status) []string {
 	if s.Ready {
@@ -114,17 +130,17 @@ func readyWords(s *api.Status) []string {
 }
 
 func leaseWords(l api.Lease) string {
-	text := list(l.Subnets)
-	if len(l.Subnets) > 0 && l.Index != 0 {
-		text += fmt.Sprintf(" (index %d)", l.Index)
+	var parts []string
+	if l.State != "leased" {
+		parts = append(parts, l.State)
 	}
-	if l.State == "leased" {
-		return text
+	if len(l.Subnets) > 0 {
+		parts = append(parts, fmt.Sprintf("%s (index %d)", list(l.Subnets), l.Index))
 	}
 	if l.Reason != "" {
-		text += ": " + l.Reason
+		parts = append(parts, l.Reason)
 	}
-	return l.State + ", " + text
+	return strings.Join(parts, ": ")
 }
 
 func etcdWords(e api.Etcd, now time.Time) string {
@@ -183,7 +199,7 @@ func peersWords(peers []api.Peer) string {
 func peersTable(peers []api.Peer, wide bool) *table {
 	peers = slices.Clone(peers)
 	slices.SortFunc(peers, func(a, b api.Peer) int { return strings.Compare(a.Name, b.Name) })
-	head := []string{"PEER…", "AGENT", "PATH", "SUBNETS…", "REASON…"}
+	head := []string{"PEER…", "AGENT", "PATH", "SUBNETS", "REASON…"}
 	if wide {
 		head = append(head, "UNDERLAY", "ID")
 	}
@@ -194,10 +210,14 @@ func peersTable(peers []api.Peer, wide bool) *table {
 			agent = "held"
 		}
 		path := p.Path
-		if !p.Programmed && path != "none" {
+		if incomplete(p) {
 			path += "!"
 		}
-		cells := []string{p.Name, agent, path, list(p.Subnets), p.Reason}
+		subnets := list(p.Subnets)
+		if n := len(p.Subnets); n > 1 && !wide {
+			subnets = fmt.Sprintf("%s +%d", p.Subnets[0], n-1) // the reason says more
+		}
+		cells := []string{p.Name, agent, path, subnets, p.Reason}
 		if wide {
 			underlay := "-"
 			if p.Underlay.IsValid() {
