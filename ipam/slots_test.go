@@ -1,0 +1,400 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func open(t testing.TB, dir string, o Options) *Slots {
+	t.Helper()
+	s, err := NewSlots(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func pod(n int) Attachment { return Attachment{Container: fmt.Sprintf("pod-%d", n), Interface: "eth0"} }
+
+func allocate(t testing.TB, s *Slots, a Attachment, subnets ...netip.Prefix) Grant {
+	t.Helper()
+	g, err := s.Allocate(t.Context(), Claim{Attachment: a}, subnets)
+	if err != nil {
+		t.Fatalf("allocate for %s: %v", a, err)
+	}
+	return g
+}
+
+func release(t testing.TB, s *Slots, a Attachment) []netip.Addr {
+	t.Helper()
+	freed, err := s.Release(t.Context(), a)
+	if err != nil {
+		t.Fatalf("release of %s: %v", a, err)
+	}
+	return freed
+}
+
+func texts[T fmt.Stringer](list []T) []string {
+	var out []string
+	for _, v := range list {
+		out = append(out, v.String())
+	}
+	return out
+}
+
+// check fails unless everything that is derived in the file matches its slots.
+func check(t testing.TB, s *Slots, subnet netip.Prefix) {
+	t.Helper()
+	path := filepath.Join(s.dir, fileName(subnet))
+	if err := withBook(path, newGeometry(subnet, s.clock.boot), s.clock, (*book).verify); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// verify is the file's invariant.
+func (b *book) verify() error {
+	var used, free uint32
+	for slot := uint32(0); slot < b.slots; slot++ {
+		state, err := b.state(b.geometry, slot)
+		switch {
+		case err != nil:
+			return err
+		case state == stateNever:
+			continue
+		case slot < firstSlot || slot >= b.u32(offHigh):
+			return fmt.Errorf("slot %d was used outside %d..%d", slot, firstSlot, b.u32(offHigh))
+		case state == stateFree:
+			free++
+			continue
+		}
+		used++
+		if !b.chained(slot) {
+			return fmt.Errorf("slot %d is not in its chain", slot)
+		}
+	}
+	if used != b.u32(offInUse) || free != b.u32(offFree) {
+		return fmt.Errorf("%d in use, %d free, counted %d and %d", b.u32(offInUse), b.u32(offFree), used, free)
+	}
+	var last uint64
+	for slot := b.u32(offFreeHead); slot != 0; slot = b.u32(b.at(slot) + slotNext) {
+		if err := b.linked(slot, stateFree); err != nil {
+			return err
+		}
+		serial := b.u64(b.at(slot) + slotSerial)
+		if serial <= last {
+			return fmt.Errorf("free list is not in the order of release at slot %d", slot)
+		}
+		if free, last = free-1, serial; free == 0 && slot != b.u32(offFreeTail) {
+			return fmt.Errorf("free list does not end at its tail")
+		}
+	}
+	if free != 0 {
+		return fmt.Errorf("%d free slots are not on the free list", int32(free))
+	}
+	return nil
+}
+
+// chained reports whether a slot in use is found in its chain.
+func (b *book) chained(slot uint32) bool {
+	at := b.at(slot)
+	next := b.u32(b.bucket(key(b.table[at+slotKey : at+slotKey+16])))
+	for range b.slots {
+		if next == slot || !b.usable(next) {
+			return next == slot
+		}
+		next = b.u32(b.at(next) + slotNext)
+	}
+	return false
+}
+
+func TestAllocateBothFamilies(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	subnets := prefixes("10.1.2.0/24", "fd00:1::/64")
+	a := allocate(t, s, pod(1), subnets...)
+	if diff := cmp.Diff([]string{"10.1.2.2/24", "fd00:1::2/64"}, texts(a.Addrs)); diff != "" {
+		t.Errorf("first grant (-want +got):\n%s", diff)
+	}
+	b := allocate(t, s, pod(2), subnets...)
+	if diff := cmp.Diff([]string{"10.1.2.3/24", "fd00:1::3/64"}, texts(b.Addrs)); diff != "" {
+		t.Errorf("second grant (-want +got):\n%s", diff)
+	}
+	again := allocate(t, s, pod(1), subnets...)
+	if diff := cmp.Diff(texts(a.Addrs), texts(again.Addrs)); diff != "" {
+		t.Errorf("the same attachment got another address (-want +got):\n%s", diff)
+	}
+	other := Attachment{Container: "pod-1", Interface: "net1"}
+	if c := allocate(t, s, other, subnets...); c.Addrs[0].Addr().String() != "10.1.2.4" {
+		t.Errorf("another interface of the container got %v", c.Addrs)
+	}
+	// The first grant is stale since the second ADD: undoing it frees nothing.
+	if err := s.Undo(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Lookup(t.Context(), pod(1))
+	if diff := cmp.Diff([]string{"10.1.2.2", "fd00:1::2"}, texts(got)); err != nil || diff != "" {
+		t.Errorf("after undoing a stale grant, err %v (-want +got):\n%s", err, diff)
+	}
+	if err := s.Undo(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Lookup(t.Context(), pod(1)); err != nil || len(got) != 0 {
+		t.Errorf("after undo: %v, %v", got, err)
+	}
+	if freed := release(t, s, pod(2)); len(freed) != 2 {
+		t.Errorf("release freed %v", freed)
+	}
+	if freed := release(t, s, pod(2)); len(freed) != 0 {
+		t.Errorf("second release freed %v", freed)
+	}
+}
+
+// TestEveryAddressOnce fills subnets of all sizes: each address that a pod may
+// have is handed out once, the others never, and a full subnet says so and
+// leaves nothing allocated in the other family.
+func TestEveryAddressOnce(t *testing.T) {
+	for _, tt := range []struct {
+		subnet      string
+		first, last string
+		n           int
+	}{
+		{"10.0.0.0/30", "10.0.0.2", "10.0.0.2", 1},
+		{"10.0.0.0/24", "10.0.0.2", "10.0.0.254", 253},
+		{"10.0.16.0/22", "10.0.16.2", "10.0.19.254", 1021},
+		{"fd00::a0/126", "fd00::a2", "fd00::a3", 2},
+		{"fd00::/118", "fd00::2", "fd00::3ff", 1022},
+	} {
+		t.Run(tt.subnet, func(t *testing.T) {
+			s := open(t, t.TempDir(), Options{})
+			subnet, big := netip.MustParsePrefix(tt.subnet), netip.MustParsePrefix("fd01::/64")
+			if !subnet.Addr().Is4() {
+				big = netip.MustParsePrefix("10.128.0.0/16")
+			}
+			seen := map[netip.Addr]bool{}
+			for n := range tt.n {
+				a := allocate(t, s, pod(n), subnet).Addrs[0]
+				if seen[a.Addr()] || a.Masked() != subnet {
+					t.Fatalf("%v, after %d others", a, n)
+				}
+				seen[a.Addr()] = true
+			}
+			if !seen[netip.MustParseAddr(tt.first)] || !seen[netip.MustParseAddr(tt.last)] {
+				t.Errorf("%s or %s not handed out", tt.first, tt.last)
+			}
+			_, err := s.Allocate(t.Context(), Claim{Attachment: pod(tt.n)}, []netip.Prefix{subnet, big})
+			if !errors.Is(err, ErrFull) {
+				t.Fatalf("full subnet: %v", err)
+			}
+			if got, err := s.Lookup(t.Context(), pod(tt.n)); err != nil || len(got) != 0 {
+				t.Errorf("the refused attachment has %v, %v", got, err)
+			}
+			check(t, s, subnet)
+		})
+	}
+}
+
+// TestLargeSubnets checks the bound on the slots and the far end of it.
+func TestLargeSubnets(t *testing.T) {
+	for _, tt := range []struct{ subnet, last string }{
+		{"10.0.0.0/16", "10.0.255.254"}, {"10.0.0.0/12", "10.0.255.255"}, {"fd00:0:0:7::/64", "fd00:0:0:7::ffff"},
+		{"fd00::/48", "fd00::ffff"},
+	} {
+		g := newGeometry(netip.MustParsePrefix(tt.subnet), [16]byte{})
+		if got := g.addr(g.slots - 1); got.String() != tt.last {
+			t.Errorf("%s: last address %v, want %s", tt.subnet, got, tt.last)
+		}
+		for _, slot := range []uint32{firstSlot, 300, g.slots - 1} {
+			if back, ok := g.slot(g.addr(slot)); !ok || back != slot {
+				t.Errorf("%s: slot %d is %v is slot %d", tt.subnet, slot, g.addr(slot), back)
+			}
+		}
+		for _, a := range []netip.Addr{g.addr(0), g.addr(1), g.addr(g.slots - 1).Next(), netip.MustParseAddr("192.0.2.9")} {
+			if slot, ok := g.slot(a); ok {
+				t.Errorf("%s: %v is slot %d", tt.subnet, a, slot)
+			}
+		}
+	}
+}
+
+// TestReuseIsLate: what was never used goes first, then what was freed longest ago.
+func TestReuseIsLate(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	subnet := netip.MustParsePrefix("10.0.0.0/29") // .2 to .6
+	var got []string
+	take := func(n int) { got = append(got, allocate(t, s, pod(n), subnet).Addrs[0].Addr().String()) }
+	take(1)
+	take(2)
+	release(t, s, pod(2))
+	release(t, s, pod(1))
+	take(3)
+	take(4)
+	take(5)
+	release(t, s, pod(4))
+	take(6) // .3, freed first
+	take(7) // .2
+	take(8) // .5, nothing else left
+	want := []string{"10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.3", "10.0.0.2", "10.0.0.5"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	check(t, s, subnet)
+}
+
+func TestSeveralSubnetsOfAFamily(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	subnets := prefixes("10.0.0.0/30", "10.0.0.8/30")
+	allocate(t, s, pod(1), subnets...)
+	if g := allocate(t, s, pod(2), subnets...); len(g.Addrs) != 1 || g.Addrs[0].String() != "10.0.0.10/30" {
+		t.Errorf("with the first full: %v", g.Addrs)
+	}
+	release(t, s, pod(1))
+	if g := allocate(t, s, pod(2), subnets...); g.Addrs[0].String() != "10.0.0.10/30" {
+		t.Errorf("an attachment moved to %v", g.Addrs)
+	}
+}
+
+func TestRebootFreesAll(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	subnet := netip.MustParsePrefix("10.0.0.0/24")
+	allocate(t, s, pod(1), subnet)
+	s.clock.boot[3]++
+	if list, err := s.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("after a reboot: %v, %v", list, err)
+	}
+	if g := allocate(t, s, pod(2), subnet); g.Addrs[0].String() != "10.0.0.2/24" {
+		t.Errorf("after a reboot: %v", g.Addrs)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	long := string(slices.Repeat([]byte("x"), MaxContainer+1))
+	for _, a := range []Attachment{{}, {Container: "c"}, {Interface: "eth0"}, {Container: long, Interface: "eth0"}, {Container: "c", Interface: long[:16]}} {
+		if g, err := s.Allocate(t.Context(), Claim{Attachment: a}, prefixes("10.0.0.0/24")); err == nil {
+			t.Errorf("%v: got %v", a, g)
+		}
+	}
+	for _, p := range []netip.Prefix{{}, netip.MustParsePrefix("10.0.0.1/24"), netip.MustParsePrefix("10.0.0.0/31")} {
+		if g, err := s.Allocate(t.Context(), Claim{Attachment: pod(1)}, []netip.Prefix{p}); err == nil {
+			t.Errorf("%v: got %v", p, g)
+		}
+	}
+	exact := Attachment{Container: long[1:], Interface: "a23456789012345"}
+	allocate(t, s, exact, netip.MustParsePrefix("10.0.0.0/24"))
+	list, err := s.List(t.Context())
+	if err != nil || len(list) != 1 || list[0].Attachment != exact {
+		t.Errorf("longest names: %v, %v", list, err)
+	}
+}
+
+func TestLockIsExclusive(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	unlock, err := lock(t.Context(), s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := s.Allocate(ctx, Claim{Attachment: pod(1)}, prefixes("10.0.0.0/24")); !errors.Is(err, ErrBusy) {
+		t.Errorf("with the lock taken: %v", err)
+	}
+	// A lock file that was replaced does not count.
+	if err := os.Remove(filepath.Join(s.dir, "lock")); err != nil {
+		t.Fatal(err)
+	}
+	allocate(t, s, pod(1), netip.MustParsePrefix("10.0.0.0/24"))
+	unlock()
+}
+
+// TestAgainstModel runs random operations on small subnets and compares with
+// a map; the walk over the free list is part of the model.
+func TestAgainstModel(t *testing.T) {
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	s := open(t, t.TempDir(), Options{})
+	subnets := prefixes("10.0.0.0/28", "fd00::/123")
+	model := map[int][]netip.Prefix{}
+	for step := range 3000 {
+		n := rng.IntN(16)
+		held, has := model[n]
+		switch rng.IntN(5) {
+		case 0, 1:
+			g, err := s.Allocate(t.Context(), Claim{Attachment: pod(n)}, subnets)
+			switch {
+			case has && (err != nil || !slices.Equal(g.Addrs, held)):
+				t.Fatalf("seed %d step %d: %d has %v, got %v, %v", seed, step, n, held, g.Addrs, err)
+			case !has && len(model) == 13: // a /28 has 13
+				if !errors.Is(err, ErrFull) {
+					t.Fatalf("seed %d step %d: full, got %v, %v", seed, step, g.Addrs, err)
+				}
+			case err != nil:
+				t.Fatalf("seed %d step %d: %v", seed, step, err)
+			default:
+				model[n] = g.Addrs
+			}
+		case 2, 3:
+			if freed := release(t, s, pod(n)); len(freed) != len(held) {
+				t.Fatalf("seed %d step %d: %d had %v, freed %v", seed, step, n, held, freed)
+			}
+			delete(model, n)
+		default:
+			got, err := s.Lookup(t.Context(), pod(n))
+			if err != nil || len(got) != len(held) || has && (got[0] != held[0].Addr() || got[1] != held[1].Addr()) {
+				t.Fatalf("seed %d step %d: %d has %v, found %v, %v", seed, step, n, held, got, err)
+			}
+		}
+		distinct := map[netip.Prefix]bool{}
+		for _, addrs := range model {
+			distinct[addrs[0]], distinct[addrs[1]] = true, true
+		}
+		if len(distinct) != 2*len(model) {
+			t.Fatalf("seed %d step %d: one address twice: %v", seed, step, model)
+		}
+	}
+	for _, p := range subnets {
+		check(t, s, p)
+	}
+}
+
+func BenchmarkAllocate(b *testing.B) {
+	subnet := netip.MustParsePrefix("10.0.0.0/16")
+	for _, taken := range []int{0, 60000} {
+		b.Run(fmt.Sprintf("taken=%d", taken), func(b *testing.B) {
+			s := open(b, b.TempDir(), Options{})
+			if taken > 0 {
+				fill(b, s, subnet, taken)
+			}
+			for n := 0; b.Loop(); n++ {
+				allocate(b, s, Attachment{Container: "bench", Interface: fmt.Sprint(n % 1000)}, subnet)
+				release(b, s, Attachment{Container: "bench", Interface: fmt.Sprint(n % 1000)})
+			}
+		})
+	}
+}
+
+// fill allocates n addresses in one go.
+func fill(tb testing.TB, s *Slots, subnet netip.Prefix, n int) {
+	tb.Helper()
+	allocate(tb, s, Attachment{Container: "first", Interface: "eth0"}, subnet)
+	err := withBook(filepath.Join(s.dir, fileName(subnet)), newGeometry(subnet, s.clock.boot), s.clock, func(b *book) error {
+		for i := range n - 1 {
+			if _, err := b.allocate(owner{Attachment: pod(i), key: pod(i).key()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}

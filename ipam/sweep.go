@@ -1,0 +1,178 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/weft-net/weft/fabric"
+)
+
+// Usage counts the addresses of one subnet.
+type Usage struct {
+	Subnet      netip.Prefix
+	Size        int // addresses that can be handed out
+	InUse       int
+	Quarantined int // freed less than Quarantine ago
+}
+
+// Usage counts the addresses of every subnet that has a file. Its cost is that
+// of List.
+func (s *Slots) Usage(ctx context.Context) ([]Usage, error) {
+	var out []Usage
+	err := s.each(ctx, func(b *book) error {
+		slots, err := b.list()
+		if err != nil {
+			return err
+		}
+		u := Usage{Subnet: b.subnet, Size: int(b.slots) - firstSlot}
+		for _, slot := range slots {
+			switch {
+			case slot.InUse:
+				u.InUse++
+			case slot.Age < Quarantine:
+				u.Quarantined++
+			}
+		}
+		out = append(out, u)
+		return nil
+	})
+	return out, err
+}
+
+// Sweeper frees the addresses of attachments that went without a DEL (the
+// runtime crashed, an ADD was killed). It belongs to one goroutine, the agent's.
+type Sweeper struct {
+	slots *Slots
+	// suspects are the slots that looked abandoned at the last pass.
+	suspects map[suspect]bool
+}
+
+// suspect is one tenure of one address: a slot that was claimed again since
+// has another serial.
+type suspect struct {
+	addr   netip.Addr
+	serial uint64
+}
+
+// NewSweeper returns a sweeper for the slots of a run directory.
+func NewSweeper(s *Slots) *Sweeper { return &Sweeper{slots: s} }
+
+// Pass frees the slots that had neither their host interface nor their
+// namespace at this pass and at the one before, and returns them. links holds
+// the names of the host's interfaces, read since the last pass; nil is refused,
+// because not knowing is not the same as none. The time between passes must be longer than an ADD takes. Files of subnets that
+// are not in keep are removed when nothing in them is in use; a nil keep says
+// that the node's subnets are not known and keeps all.
+func (w *Sweeper) Pass(ctx context.Context, links map[string]bool, keep []netip.Prefix) ([]Slot, error) {
+	if links == nil {
+		return nil, errors.New("sweep without the list of interfaces")
+	}
+	slots, err := w.slots.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	abandoned := map[suspect]bool{}
+	var freed []Slot
+	for _, slot := range slots {
+		id := suspect{addr: slot.Addr, serial: slot.serial}
+		switch {
+		case !slot.InUse || links[slot.HostInterface()] || slot.namespaceLives():
+		case w.suspects[id]:
+			freed = append(freed, slot)
+		default:
+			abandoned[id] = true
+		}
+	}
+	w.suspects = abandoned
+	errs := []error{w.slots.releaseAll(ctx, freed)}
+	if keep != nil {
+		errs = append(errs, w.slots.prune(ctx, keep))
+	}
+	return freed, errors.Join(errs...)
+}
+
+// namespaceLives reports whether the namespace that the slot was claimed for
+// is still found where it was.
+func (s Slot) namespaceLives() bool {
+	if s.NetnsPath == "" || s.NetnsInode == 0 {
+		return false
+	}
+	st, err := os.Stat(s.NetnsPath)
+	if err != nil {
+		return false
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && sys.Ino == s.NetnsInode
+}
+
+// releaseAll frees slots that nobody claimed again since they were listed.
+func (s *Slots) releaseAll(ctx context.Context, slots []Slot) error {
+	if len(slots) == 0 {
+		return nil
+	}
+	unlock, err := lock(ctx, s.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	var errs []error
+	for _, slot := range slots {
+		errs = append(errs, s.releaseIf(slot.Subnet, slot.Addr, slot.serial))
+	}
+	return errors.Join(errs...)
+}
+
+// prune removes the files of other subnets in which nothing is in use.
+func (s *Slots) prune(ctx context.Context, keep []netip.Prefix) error {
+	return s.each(ctx, func(b *book) error {
+		if b.u32(offInUse) != 0 || slices.Contains(keep, b.subnet) {
+			return nil
+		}
+		path := filepath.Join(s.dir, fileName(b.subnet))
+		for _, p := range []string{path, path + ".damaged"} {
+			if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("remove the file of a subnet that went: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// Adopt marks as in use what the kernel shows to be in use and the files do
+// not: attachments of addresses that somebody's slot file lost. An address
+// that another attachment holds is left to it and returned as a conflict.
+func (s *Slots) Adopt(ctx context.Context, uses []Use, subnets []netip.Prefix) (conflicts []Use, err error) {
+	unlock, err := lock(ctx, s.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var errs []error
+	for _, p := range subnets {
+		if err := checkSubnet(p); err != nil {
+			return nil, err
+		}
+		errs = append(errs, s.file(p, func(b *book) error {
+			for _, u := range uses {
+				if fabric.FamilyOf(u.Addr) != fabric.FamilyOf(p.Addr()) {
+					continue
+				}
+				held, err := b.claim(u)
+				if err != nil {
+					return err
+				}
+				if held {
+					conflicts = append(conflicts, u)
+				}
+			}
+			return nil
+		}))
+	}
+	return conflicts, errors.Join(errs...)
+}
