@@ -29,9 +29,10 @@ func decodeAddr(data []byte) (index int32, p netip.Prefix, ok bool) {
 	if !local.IsValid() { // IPv6 gives it only to addresses with a peer
 		local = address
 	}
-	ok = err == nil && local.IsValid() && flags&unix.IFA_F_PERMANENT != 0 &&
+	p = netip.PrefixFrom(local, bits)
+	ok = err == nil && p.IsValid() && flags&unix.IFA_F_PERMANENT != 0 &&
 		(family != unix.AF_INET6 || scope != unix.RT_SCOPE_LINK)
-	return int32(rtnl.U32(data[4:])), netip.PrefixFrom(local, bits), ok
+	return int32(rtnl.U32(data[4:])), p, ok
 }
 
 // foldAddr takes in an address that came or went on a device of ours.

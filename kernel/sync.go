@@ -120,6 +120,9 @@ func (r *pass) placed() bool {
 // refused and nobody is in the way: what is known of the kernel is wrong.
 func (r *pass) unexplained() bool {
 	for k := range kinds {
+		if k == masquerade && r.staleNAT {
+			continue // not read yet
+		}
 		for _, slot := range r.state.table(k).pending() {
 			if r.failed[ref{k, slot}] == nil && r.state.holder(k, slot) == "" {
 				return true

@@ -32,6 +32,13 @@ func newTable[K, V comparable]() table[K, V] {
 	return table[K, V]{index: map[K]int32{}}
 }
 
+// reserve makes room for n entries in an empty table.
+func (t *table[K, V]) reserve(n int) {
+	if len(t.entries) == 0 && n > 0 {
+		t.index, t.entries, t.dirty = make(map[K]int32, n), make([]entry[K, V], 0, n), make([]int32, 0, n)
+	}
+}
+
 // find returns the entry for k, or nil. The pointer is valid until the next
 // entry is added.
 func (t *table[K, V]) find(k K) *entry[K, V] {

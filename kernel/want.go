@@ -63,6 +63,10 @@ func (h *Host) Update(remove, add Objects) {
 
 func (h *Host) add(w Objects) {
 	s := &h.state
+	s.fdb.reserve(len(w.FDB))
+	s.neighs.reserve(len(w.Neighs))
+	s.nexthops.reserve(len(w.Nexthops))
+	s.routes.reserve(len(w.Routes))
 	watch := func(name string) { s.ifaces.watched[name] = true }
 	for _, o := range w.Links {
 		s.links.setWant(o.Name, wantedDevice(o))

@@ -28,6 +28,9 @@ func underlay(t *testing.T) {
 	t.Helper()
 	testns.New(t)
 	run(t, "ip", "link", "add", uplink, "type", "veth", "peer", "name", "up1")
+	for _, name := range []string{uplink, "up1"} { // nothing that comes by itself, and late
+		run(t, "ip", "link", "set", name, "addrgenmode", "none")
+	}
 	run(t, "ip", "link", "set", "up1", "up")
 	run(t, "ip", "link", "set", uplink, "up")
 	run(t, "ip", "addr", "add", "198.18.0.1/24", "dev", uplink)
@@ -82,11 +85,21 @@ func peer(i int, families ...fabric.Family) Objects {
 	for _, f := range families {
 		p := subnet(f, i)
 		id := NexthopID(uint32(i), f, 0)
-		o.Neighs = append(o.Neighs, Neigh{NeighKey{overlay, p.Addr()}, mac})
-		o.Nexthops = append(o.Nexthops, Nexthop{ID: id, Link: overlay, Gateway: p.Addr(), OnLink: true})
+		via := p.Addr()
+		if f == fabric.IPv6 {
+			via = linkLocal(mac)
+		}
+		o.Neighs = append(o.Neighs, Neigh{NeighKey{overlay, via}, mac})
+		o.Nexthops = append(o.Nexthops, Nexthop{ID: id, Link: overlay, Gateway: via, OnLink: true})
 		o.Routes = append(o.Routes, Route{RouteKey: RouteKey{p, Metric}, Nexthop: id})
 	}
 	return o
+}
+
+// linkLocal is the address of a MAC (RFC 4291, appendix A). As the gateway of
+// an IPv6 nexthop it is beyond the reach of any route, see TestMoveIntoOverlay.
+func linkLocal(m fabric.MAC) netip.Addr {
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
 }
 
 func join(all ...Objects) Objects {
@@ -186,3 +199,13 @@ func tolerant(args []string) string {
 }
 
 var volatile = regexp.MustCompile(` linkdown|NO-CARRIER,|,LOWER_UP|LOWER_|state [A-Z]+|(?:DOWN|UP|UNKNOWN) +|^[0-9]+: |((?:hello|tcn|topology_change|gc)_timer) +[0-9.]+|@up[0-9]+|qlen [0-9]+`)
+
+// commands runs commands separated by ;.
+func commands(t *testing.T, script string) {
+	t.Helper()
+	for _, c := range strings.Split(script, ";") {
+		if args := strings.Fields(c); len(args) > 0 {
+			run(t, args[0], args[1:]...)
+		}
+	}
+}
