@@ -23,12 +23,7 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, *store.Sto
 	if err != nil {
 		return err
 	}
-	c := store.Config{
-		Endpoints: n.Etcd.Endpoints, Prefix: n.Etcd.Prefix, DialTimeout: n.Etcd.DialTimeout,
-		Username: n.Etcd.Username, PasswordFile: n.Etcd.PasswordFile,
-	}
-	c.TLS.CA, c.TLS.Cert, c.TLS.Key = n.Etcd.TLS.CA, n.Etcd.TLS.Cert, n.Etcd.TLS.Key
-	s, err := store.Open(c)
+	s, err := store.Open(storeConfig(n.Etcd))
 	if err != nil {
 		return usagef("%w", err)
 	}
@@ -39,6 +34,15 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, *store.Sto
 		return unreachable(err)
 	}
 	return do(ctx, s)
+}
+
+func storeConfig(e config.Etcd) store.Config {
+	c := store.Config{
+		Endpoints: e.Endpoints, Prefix: e.Prefix, DialTimeout: e.DialTimeout,
+		Username: e.Username, PasswordFile: e.PasswordFile,
+	}
+	c.TLS.CA, c.TLS.Cert, c.TLS.Key = e.TLS.CA, e.TLS.Cert, e.TLS.Key
+	return c
 }
 
 // listening finds out whether any of the servers takes connections. The etcd

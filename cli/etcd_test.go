@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -209,8 +210,8 @@ func TestARunningFabric(t *testing.T) {
 	stop := join(t, env, nodeOf("host5", 0, "198.18.0.5", ""))
 
 	for _, c := range []struct{ name, old, new, want string }{
-		{"network", "10.244.0.0/16", "10.1.0.0/16", "weft: spec.network.ipv4: 10.1.0.0/16 leaves out 1 leased subnet: 10.244.5.0/24; remove the nodes first\n"},
-		{"vni", "  lease:", "  vxlan: {vni: 7}\n  lease:", "weft: spec.vxlan.vni: 1 -> 7 would cut nodes off from each other (2 subnets are leased); remove the nodes first\n"},
+		{"network", "10.244.0.0/16", "10.1.0.0/16", "weft: spec.network.ipv4: 10.1.0.0/16 leaves out what is leased: 10.244.5.0/24; remove the nodes first\n"},
+		{"vni", "  lease:", "  vxlan: {vni: 7}\n  lease:", "weft: spec.vxlan.vni: 1 -> 7 would cut nodes off from each other while subnets are leased; remove the nodes first\n"},
 		{"underlay", "10.244.0.0/16", "198.18.0.0/16", "underlay address of node host5"},
 	} {
 		text := strings.Replace(fabricYAML, c.old, c.new, 1)
@@ -262,6 +263,26 @@ func waitFor(t *testing.T, what string, isSo func() bool) {
 		case <-deadline:
 			t.Fatalf("waited in vain for %s", what)
 		case <-tick.C:
+		}
+	}
+}
+
+// TestStoreConfig: every setting about etcd reaches the store.
+func TestStoreConfig(t *testing.T) {
+	e := config.Etcd{
+		Endpoints: []string{"https://a:1"}, Prefix: "/p", TLS: config.TLS{CA: "ca", Cert: "cert", Key: "key"},
+		Username: "user", PasswordFile: "file", DialTimeout: time.Second,
+	}
+	want := store.Config{Endpoints: e.Endpoints, Prefix: "/p", Username: "user", PasswordFile: "file", DialTimeout: time.Second}
+	want.TLS.CA, want.TLS.Cert, want.TLS.Key = "ca", "cert", "key"
+	if got := storeConfig(e); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for _, v := range []reflect.Value{reflect.ValueOf(e), reflect.ValueOf(e.TLS)} {
+		for i := range v.NumField() {
+			if v.Field(i).IsZero() {
+				t.Errorf("the test leaves %s out", v.Type().Field(i).Name)
+			}
 		}
 	}
 }

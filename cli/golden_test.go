@@ -129,7 +129,7 @@ func TestSpan(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	const a = `{"spec":{"network":{"ipv4":"10.0.0.0/8"},"vxlan":{"vni":1,"mtu":0},"reserved":["10.1.0.0/16"],"newer":{"x":[1,"b"]}}}`
+	const a = `{"spec":{"network":{"ipv4":"10.0.0.0/8"},"vxlan":{"vni":1,"mtu":0},"asn":4200000000,"reserved":["10.1.0.0/16"],"newer":{"x":[1,"b"]}}}`
 	const b = `{"spec":{"network":{"ipv4":"10.0.0.0/8","ipv6":"fd00::/48"},"vxlan":{"vni":2,"mtu":0},"reserved":["10.1.0.0/16","10.2.0.0/16"]}}`
 	for _, c := range []struct {
 		name, was, will string
@@ -137,6 +137,7 @@ func TestCompare(t *testing.T) {
 	}{
 		{"same", a, a, nil},
 		{"different", a, b, []string{
+			"- spec.asn: 4200000000", // not 4.2e+09
 			"+ spec.network.ipv6: fd00::/48",
 			"- spec.newer.x: [1, b]",
 			"~ spec.reserved: [10.1.0.0/16] -> [10.1.0.0/16, 10.2.0.0/16]",

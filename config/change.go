@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weft-net/weft/fabric"
 )
@@ -36,7 +37,7 @@ func CheckChange(old, new *fabric.Spec, leases []fabric.Subnet) []string {
 		{"vxlan.udpChecksum", old.VXLAN.UDPChecksum, new.VXLAN.UDPChecksum},
 	} {
 		if c.old != c.new {
-			reasons = append(reasons, fmt.Sprintf("spec.%s: %v -> %v would cut nodes off from each other (%s); remove the nodes first", c.path, c.old, c.new, count(len(leases), "subnet is leased", "subnets are leased")))
+			reasons = append(reasons, fmt.Sprintf("spec.%s: %v -> %v would cut nodes off from each other while subnets are leased; remove the nodes first", c.path, c.old, c.new))
 		}
 	}
 	return reasons
@@ -57,11 +58,11 @@ func checkNetworks(new *fabric.Spec, leases []fabric.Subnet) []string {
 		if len(outside) == 0 {
 			continue
 		}
-		what := fmt.Sprintf("%s leaves out", network)
-		if !network.IsValid() {
-			what = "without it go"
+		what := "without it goes"
+		if network.IsValid() {
+			what = network.String() + " leaves out"
 		}
-		reasons = append(reasons, fmt.Sprintf("spec.network.%s: %s %s: %s; remove the nodes first", f, what, count(len(outside), "leased subnet", "leased subnets"), some(outside)))
+		reasons = append(reasons, fmt.Sprintf("spec.network.%s: %s what is leased: %s; remove the nodes first", f, what, some(outside)))
 	}
 	return reasons
 }
@@ -80,7 +81,7 @@ func checkReserved(old, new *fabric.Spec, leases []fabric.Subnet) []string {
 			}
 		}
 		if len(inside) > 0 {
-			reasons = append(reasons, fmt.Sprintf("spec.reserved: %s overlaps %s: %s; remove the nodes first", r, count(len(inside), "leased subnet", "leased subnets"), some(inside)))
+			reasons = append(reasons, fmt.Sprintf("spec.reserved: %s overlaps what is leased: %s; remove the nodes first", r, some(inside)))
 		}
 	}
 	return reasons
@@ -105,25 +106,16 @@ func contains(outer, inner netip.Prefix) bool {
 	return outer.IsValid() && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
 // some names the first few prefixes of a list.
 func some(list []netip.Prefix) string {
 	const most = 3
-	text := ""
-	for i, p := range list {
-		if i == most {
-			return text + ", ..."
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += p.String()
+	names := make([]string, 0, most)
+	for _, p := range list[:min(most, len(list))] {
+		names = append(names, p.String())
+	}
+	text := strings.Join(names, ", ")
+	if more := len(list) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
 }

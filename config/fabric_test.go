@@ -98,23 +98,23 @@ func TestCheckChange(t *testing.T) {
 		{"larger network", "  network: {ipv4: 10.240.0.0/12, ipv6: 'fd00:10::/32'}\n", some, ""},
 		{"another network, no leases", "  network: {ipv4: 10.1.0.0/16}\n  vxlan: {vni: 9}\n", nil, ""},
 		{"another network", "  network: {ipv4: 10.1.0.0/16, ipv6: 'fd00:10::/48'}\n", some,
-			"spec.network.ipv4: 10.1.0.0/16 leaves out 2 leased subnets: 10.244.1.0/24, 10.244.2.0/24; remove the nodes first"},
+			"spec.network.ipv4: 10.1.0.0/16 leaves out what is leased: 10.244.1.0/24, 10.244.2.0/24; remove the nodes first"},
 		{"smaller network", "  network: {ipv4: 10.244.0.0/23, ipv6: 'fd00:10::/48'}\n", some,
-			"spec.network.ipv4: 10.244.0.0/23 leaves out 1 leased subnet: 10.244.2.0/24; remove the nodes first"},
+			"spec.network.ipv4: 10.244.0.0/23 leaves out what is leased: 10.244.2.0/24; remove the nodes first"},
 		{"smaller network that cuts a subnet", "  network: {ipv4: 10.244.1.0/25, ipv6: 'fd00:10::/48'}\n  subnetLength: {ipv4: 26}\n", some[:1],
-			"spec.network.ipv4: 10.244.1.0/25 leaves out 1 leased subnet: 10.244.1.0/24; remove the nodes first"},
+			"spec.network.ipv4: 10.244.1.0/25 leaves out what is leased: 10.244.1.0/24; remove the nodes first"},
 		{"family removed", "  network: {ipv4: 10.244.0.0/16}\n", some,
-			"spec.network.ipv6: without it go 1 leased subnet: fd00:10:0:1::/64; remove the nodes first"},
+			"spec.network.ipv6: without it goes what is leased: fd00:10:0:1::/64; remove the nodes first"},
 		{"family without leases removed", "  network: {ipv4: 10.244.0.0/16}\n", some[:2], ""},
 		{"subnet length", old + "  subnetLength: {ipv4: 26}\n", some, ""},
 		{"lifetimes, masquerade, mtu, direct routing", old + "  lease: {ttl: 1h, liveness: 5s}\n  masquerade: {enabled: false}\n  vxlan: {mtu: 1400, directRouting: false}\n", some, ""},
 		{"vni and port", old + "  vxlan: {vni: 2, port: 8472}\n", some,
-			"spec.vxlan.vni: 1 -> 2 would cut nodes off from each other (3 subnets are leased); remove the nodes first\n" +
-				"spec.vxlan.port: 4789 -> 8472 would cut nodes off from each other (3 subnets are leased); remove the nodes first"},
+			"spec.vxlan.vni: 1 -> 2 would cut nodes off from each other while subnets are leased; remove the nodes first\n" +
+				"spec.vxlan.port: 4789 -> 8472 would cut nodes off from each other while subnets are leased; remove the nodes first"},
 		{"checksum", old + "  vxlan: {udpChecksum: true}\n", some[:1],
-			"spec.vxlan.udpChecksum: false -> true would cut nodes off from each other (1 subnet is leased); remove the nodes first"},
+			"spec.vxlan.udpChecksum: false -> true would cut nodes off from each other while subnets are leased; remove the nodes first"},
 		{"reserved", "  network: {ipv4: 10.244.0.0/16, ipv6: 'fd00:10::/48'}\n  reserved: [10.244.0.0/22]\n", some,
-			"spec.reserved: 10.244.0.0/22 overlaps 2 leased subnets: 10.244.1.0/24, 10.244.2.0/24; remove the nodes first"},
+			"spec.reserved: 10.244.0.0/22 overlaps what is leased: 10.244.1.0/24, 10.244.2.0/24; remove the nodes first"},
 		{"reserved as before", old, leases("10.244.9.0/24"), ""},
 	} {
 		o, n := parseOne(t, head+old).Fabric(), parseOne(t, head+c.new).Fabric()
@@ -131,7 +131,7 @@ func TestCheckChangeOfANewFabricOverOldLeases(t *testing.T) {
 		many = append(many, fmt.Sprintf("10.244.%d.0/24", i))
 	}
 	got := strings.Join(CheckChange(nil, n, leases(many...)), "\n")
-	want := "spec.network.ipv4: 10.1.0.0/16 leaves out 5 leased subnets: 10.244.0.0/24, 10.244.1.0/24, 10.244.2.0/24, ...; remove the nodes first"
+	want := "spec.network.ipv4: 10.1.0.0/16 leaves out what is leased: 10.244.0.0/24, 10.244.1.0/24, 10.244.2.0/24 and 2 more; remove the nodes first"
 	if got != want {
 		t.Errorf("got:  %s\nwant: %s", got, want)
 	}
