@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/agent/api"
-	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/store"
 )
 
@@ -64,8 +63,7 @@ func unreachable(err error) error {
 	if err == nil || errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return &failure{code: exitUnreachable, err: err,
-		hint: "is it running? set --etcd-endpoints, WEFT_ETCD_ENDPOINTS or etcd.endpoints in " + config.DefaultFile}
+	return &failure{code: exitUnreachable, err: err}
 }
 
 // refused turns an error of a write into a failure with a hint for those that

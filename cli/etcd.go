@@ -31,7 +31,8 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, *store.Sto
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := listening(ctx, n.Etcd); err != nil {
-		return unreachable(err)
+		return &failure{code: exitUnreachable, err: err,
+			hint: "is it running? set --etcd-endpoints, WEFT_ETCD_ENDPOINTS or etcd.endpoints in " + config.DefaultFile}
 	}
 	return do(ctx, s)
 }

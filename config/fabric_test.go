@@ -14,7 +14,7 @@ import (
 func TestDecodeFabricReadsWhatIsStored(t *testing.T) {
 	for _, text := range []string{full, head + "  network: {ipv4: 10.0.0.0/8}\n"} {
 		o := parseOne(t, text)
-		stored, err := EncodeFabric(o)
+		stored, err := o.Encode()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -88,7 +88,7 @@ func load(flags *pflag.FlagSet, env func(string) (string, bool)) (*Node, map[str
 		if !ok {
 			continue
 		}
-		err := error(errors.New("is empty (leave it out to get the default)"))
+		err := errors.New("is empty (leave it out to get the default)")
 		if v.text != "" {
 			err = k.set(n, v.text)
 		}

@@ -187,11 +187,3 @@ func (o Object) Encode() ([]byte, error) {
 	}
 	return data, nil
 }
-
-// EncodeFabric is Encode for callers that have nothing but a Fabric.
-func EncodeFabric(o Object) ([]byte, error) {
-	if o.Fabric() == nil {
-		return nil, fmt.Errorf("%s %s: is not a Fabric", o.Kind, o.Metadata.Name)
-	}
-	return o.Encode()
-}
