@@ -87,9 +87,10 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
-// nextRetry doubles the delay while things fail and is 0 when nothing does.
+// nextRetry doubles the delay as long as the node is not ready and is 0 when it
+// is: news comes with a kick, but what failed must be tried again unasked.
 func nextRetry(last time.Duration, s *summary) time.Duration {
-	if len(s.report.Failed)+len(s.report.Conflicts) == 0 && (s.ready || s.report.InSync) {
+	if s.ready {
 		return 0
 	}
 	return min(max(2*last, retryFirst), retryMost)
