@@ -42,12 +42,7 @@ func run(args []string) int {
 		fmt.Println("weftd", version.String())
 		return 0
 	}
-	cfg, err := config.Load(flags, os.LookupEnv)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "weftd:", err)
-		return exitConfig
-	}
-	log, err := logger(cfg.Log)
+	cfg, log, err := configure(flags)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "weftd:", err)
 		return exitConfig
@@ -63,6 +58,19 @@ func run(args []string) int {
 		return exitFailed
 	}
 	return 0
+}
+
+// configure reads the node's file, environment and flags, and makes the log.
+func configure(flags *pflag.FlagSet) (*config.Node, *logrus.Entry, error) {
+	if err := config.CheckEnviron(os.Environ()); err != nil {
+		return nil, nil, err
+	}
+	cfg, err := config.Load(flags, os.LookupEnv)
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := logger(cfg.Log)
+	return cfg, log, err
 }
 
 // notify passes on to systemd; without one it does nothing.
