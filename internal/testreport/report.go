@@ -36,8 +36,8 @@ type report struct {
 	tests   map[string]int // tests passed, by package
 	faults  map[string]int // tests failed, by package
 	leftOut map[string]int // tests, by reason
+	failed  []string       // names, in the order in which they failed
 	passed  int
-	failed  int
 }
 
 // run reads events until the end and writes the report. It says whether the
@@ -110,12 +110,12 @@ func (r *report) testEnd(k id, action string) {
 
 // fault counts a test as failed and shows all that it said.
 func (r *report) fault(k id, what string) {
-	r.failed++
 	r.faults[k.pkg]++
 	name := k.pkg
 	if k.test != "" {
 		name += " " + k.test
 	}
+	r.failed = append(r.failed, name)
 	fmt.Fprintf(r.out, "%s: %s\n%s", name, what, r.text(k))
 }
 
@@ -160,13 +160,16 @@ func (r *report) begun() []id {
 	})
 }
 
-// finish writes the last line. What has begun and not ended by now was cut off.
+// finish names what failed and writes the last line. What has begun and not ended by now was cut off.
 func (r *report) finish() bool {
 	for _, k := range r.begun() {
 		r.fault(k, "cut off")
 	}
 	verdict, ok := "PASS", true
-	if r.failed > 0 || r.passed == 0 {
+	for _, name := range r.failed {
+		fmt.Fprintf(r.out, "failed: %s\n", name)
+	}
+	if len(r.failed) > 0 || r.passed == 0 {
 		verdict, ok = "FAIL", false
 	}
 	skipped := 0
@@ -176,13 +179,13 @@ func (r *report) finish() bool {
 		why = append(why, fmt.Sprintf("%d %s", r.leftOut[reason], reason))
 	}
 	end := ""
-	if r.passed+r.failed+skipped == 0 {
+	if r.passed+len(r.failed)+skipped == 0 {
 		end = ": no test ran"
 	}
 	if skipped > 0 {
 		end = ": " + strings.Join(why, "; ")
 	}
-	fmt.Fprintf(r.out, "%s: %d passed, %d failed, %d skipped%s\n", verdict, r.passed, r.failed, skipped, end)
+	fmt.Fprintf(r.out, "%s: %d passed, %d failed, %d skipped%s\n", verdict, r.passed, len(r.failed), skipped, end)
 	return ok
 }
 

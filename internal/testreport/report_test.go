@@ -91,7 +91,7 @@ func TestStreams(t *testing.T) {
 				`{"Action":"pass","Package":"m","Test":"TestA"}` + "\n" +
 				`{"Action":"run","Package":"m","Test":"TestB"}` + "\n" +
 				`{"Action":"output","Package":"m","Test":"TestB","Output":"half a "}`,
-			"m: cut off\nm TestB: cut off\nhalf a FAIL: 1 passed, 2 failed, 0 skipped\n"},
+			"m: cut off\nm TestB: cut off\nhalf a failed: m\nfailed: m TestB\nFAIL: 1 passed, 2 failed, 0 skipped\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
