@@ -131,13 +131,22 @@ func (s *Store) client() (*clientv3.Client, error) {
 		Username:             s.cfg.Username,
 		Password:             password,
 		Logger:               zap.NewNop(),
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			// grpc's own default waits up to two minutes after an outage.
-			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.3, MaxDelay: 5 * time.Second},
-			MinConnectTimeout: s.cfg.DialTimeout,
-		})},
+		DialOptions: []grpc.DialOption{
+			grpc.WithConnectParams(grpc.ConnectParams{
+				// grpc's own default waits up to two minutes after an outage.
+				Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.3, MaxDelay: 5 * time.Second},
+				MinConnectTimeout: s.cfg.DialTimeout,
+			}),
+			grpc.WithChainUnaryInterceptor(failFast),
+		},
 	})
 	return s.cli, err
+}
+
+// failFast has a request fail while there is no connection, with the reason.
+// The etcd client would have it wait until its deadline, which is no reason.
+func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
 }
 
 // drop forgets a connection whose credentials no longer serve; the next

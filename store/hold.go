@@ -15,6 +15,8 @@ const holdWindow = 30 * time.Second
 // are applied at once. None of a batch is applied when
 //   - more than max(2, half) of the known peers would go within holdWindow, or
 //   - the Fabric object is gone as well (a wiped prefix, an empty etcd), or
+//   - they are missing in a list of an etcd that was replaced or restored from
+//     an older copy, where absence proves nothing, or
 //   - one revision deleted the records of two nodes or more: weft itself never
 //     does that, a deletion by prefix does.
 //
@@ -46,6 +48,7 @@ type disappearance struct {
 	known       int // peers before
 	oneRevision int // the most nodes, this one included, that one revision deleted
 	fabricGone  bool
+	rewound     bool // the list is of another history than the one known
 }
 
 // judge decides whether the removals of a batch are held back, and why.
@@ -61,6 +64,8 @@ func (h *hold) judge(d disappearance, now time.Time) (why string) {
 	switch {
 	case d.fabricGone:
 		return fmt.Sprintf("%d of %d peers went from etcd together with the Fabric object", d.vanished, d.known)
+	case d.rewound:
+		return fmt.Sprintf("%d of %d peers are not in this etcd, which was replaced or restored from an older copy", d.vanished, d.known)
 	case d.oneRevision > 1:
 		return fmt.Sprintf("one write to etcd deleted %d nodes", d.oneRevision)
 	case all > max(2, before/2):
@@ -125,6 +130,7 @@ func (v *view) disappearance(lost map[fabric.NodeID]*fabric.Peer, newly int) dis
 		vanished:   newly,
 		known:      len(v.peers) - len(v.hold.held),
 		fabricGone: v.spec != nil && v.specRev == 0,
+		rewound:    v.rewound,
 	}
 	if v.peer(v.self) != nil {
 		d.known--

@@ -87,6 +87,12 @@ func TestHold(t *testing.T) {
 			v.relist(w.list, 1, w.rev)
 			return v.snapshot(t0)
 		}, 10, 6, "6 of 9"},
+		{"a list of a restored etcd that lacks one", 10, func(w *world, v *view) *fabric.Snapshot {
+			w.del(recordsOf(1)...)
+			v.rewound = true
+			v.relist(w.list, 1, w.rev)
+			return v.snapshot(t0)
+		}, 10, 1, "older copy"},
 		{"a list that lacks two", 10, func(w *world, v *view) *fabric.Snapshot {
 			w.del(recordsOf(1)...)
 			w.del(recordsOf(2)...)

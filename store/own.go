@@ -259,6 +259,7 @@ func (ss *Session) ensureLeases(ctx context.Context, c *claimant) error {
 	until := asked.Add(min(unproven, long.ttl))
 	if longFresh {
 		until = asked.Add(long.ttl)
+		ss.kept = asked
 	}
 	o.arm(until)
 	o.long, o.short, o.granted = long, short, true

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-
 	"github.com/weft-net/weft/fabric"
 )
 
@@ -55,6 +53,7 @@ type Session struct {
 
 	view     *view
 	trusted  bool        // the view follows etcd's history; no list is needed
+	rewound  bool        // etcd's history turned out to be another one
 	listed   bool        // etcd has been heard in this life
 	want     fabric.Node // the own record as it should be
 	selfErr  error       // why there cannot be one
@@ -136,10 +135,12 @@ func (ss *Session) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, errRelist) || errors.Is(err, rpctypes.ErrCompacted) {
+		if errors.Is(err, errRelist) {
 			ss.trusted = false
+			ss.log.Info("etcd's history is not the one known, or has a gap; listing again")
+		} else {
+			ss.trouble(err)
 		}
-		ss.trouble(err)
 		if time.Since(started) > time.Minute {
 			retry = retries{}
 		}

@@ -67,6 +67,7 @@ type view struct {
 	cluster uint64
 	rev     int64
 	gen     uint64
+	rewound bool // the last list was of another history; until its snapshot
 
 	spec        *fabric.Spec // the last good one
 	specRev     int64        // mod revision of the Fabric object, 0: there is none
@@ -343,6 +344,7 @@ func (v *view) noteGone(id fabric.NodeID, rev int64) {
 func (v *view) snapshot(now time.Time) *fabric.Snapshot {
 	v.settle()
 	v.rebuild(now)
+	v.rewound = false
 	if v.staleReservation {
 		v.reservations = v.listReservations()
 		v.staleReservation = false

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -108,7 +109,10 @@ func (ss *Session) nextLook() time.Duration {
 // another cluster, is still the truth: nothing cached is believed against it.
 func (ss *Session) takeList(resp *clientv3.GetResponse) {
 	h := resp.Header
-	if ss.view.cluster != 0 && (h.ClusterId != ss.view.cluster || h.Revision < ss.seenRev) {
+	behind := ss.view.cluster != 0 && (h.ClusterId != ss.view.cluster || h.Revision < ss.seenRev)
+	ss.view.rewound = behind || ss.rewound
+	ss.rewound = false
+	if ss.view.rewound {
 		ss.log.WithField("revision", h.Revision).WithField("seen", ss.seenRev).Warn("etcd was replaced or went back; taking its word")
 	}
 	ss.anchor = anchor{key: ss.store.prefix + keyFabric}
@@ -134,6 +138,9 @@ func (ss *Session) takeEvents(ctx context.Context, r clientv3.WatchResponse, mor
 			return err
 		}
 		if err := r.Err(); err != nil {
+			if is(err, rpctypes.ErrCompacted) || is(err, rpctypes.ErrFutureRev) {
+				return errRelist
+			}
 			return fmt.Errorf("the watch ended: %w", ss.store.explain("watch", err))
 		}
 		for _, e := range r.Events {
@@ -181,6 +188,7 @@ func (ss *Session) see(ctx context.Context, h *pb.ResponseHeader) error {
 	case h == nil:
 		return nil
 	case h.ClusterId != 0 && h.ClusterId != ss.view.cluster:
+		ss.rewound = true
 		return errRelist
 	case h.Revision < ss.seenRev:
 		return ss.verify(ctx) // or a member that is a little behind
@@ -206,10 +214,17 @@ func (ss *Session) verify(ctx context.Context) error {
 	if err == nil && !at.in(resp) { // overwritten since, or never written
 		resp, err = get(clientv3.WithRev(at.rev))
 	}
-	if err != nil {
+	switch {
+	case is(err, rpctypes.ErrCompacted):
+		return errRelist
+	case is(err, rpctypes.ErrFutureRev):
+		ss.rewound = true
+		return errRelist
+	case err != nil:
 		return err
 	}
 	if resp.Header.ClusterId != ss.view.cluster || resp.Header.Revision < ss.seenRev || !at.in(resp) {
+		ss.rewound = true
 		return errRelist
 	}
 	ss.seenRev = resp.Header.Revision
