@@ -175,8 +175,9 @@ func (c *Conn) write(p []byte) error {
 }
 
 // Dump sends the one message in b as a dump request and calls fn for each
-// message of the answer. After ErrInterrupted what fn has seen is of unknown
-// completeness: forget it and start over.
+// message of the answer. An error of fn ends the calls and is returned. After
+// ErrInterrupted what fn has seen is of unknown completeness: forget it and
+// start over.
 func (c *Conn) Dump(b *Batch, fn func(Message) error) error {
 	flags := native.Uint16(b.buf[6:]) | unix.NLM_F_DUMP
 	native.PutUint16(b.buf[6:], flags)
@@ -187,6 +188,7 @@ func (c *Conn) Dump(b *Batch, fn func(Message) error) error {
 		return err
 	}
 	interrupted, done := false, false
+	var failed error // of fn, or the answer's end
 	for !done {
 		part, err := c.in.one(c.fd)
 		if err != nil {
@@ -194,25 +196,28 @@ func (c *Conn) Dump(b *Batch, fn func(Message) error) error {
 		}
 		err = messages(part, func(m Message) error {
 			if m.Seq != seq {
-				return nil // the rest of a dump given up earlier
+				return nil
 			}
 			interrupted = interrupted || m.Flags&unix.NLM_F_DUMP_INTR != 0
-			switch m.Type {
-			case unix.NLMSG_DONE:
-				done = true
-				return doneError(m)
-			case unix.NLMSG_ERROR:
-				done = true
-				return messageError(m)
+			// Whatever fn says, the answer is read to its end: the socket
+			// cannot start another dump before that (EBUSY).
+			switch done = m.Type == unix.NLMSG_DONE || m.Type == unix.NLMSG_ERROR; {
+			case failed != nil:
+			case m.Type == unix.NLMSG_DONE:
+				failed = doneError(m)
+			case m.Type == unix.NLMSG_ERROR:
+				failed = messageError(m)
+			default:
+				failed = fn(m)
 			}
-			return fn(m)
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if interrupted {
+	if failed == nil && interrupted {
 		return ErrInterrupted
 	}
-	return nil
+	return failed
 }
