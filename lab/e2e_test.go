@@ -182,7 +182,7 @@ func TestUnderlayOfOneFamily(t *testing.T) {
 		t.Run(f.String(), func(t *testing.T) {
 			t.Parallel()
 			one := []string{f.String()}
-			ctx, l := upLab(t, Topology{Hosts: []HostSpec{{Name: "h1", Families: one}, {Name: "h2", Families: one}, {Name: "h3", Rack: "r2"}},
+			ctx, l := upLab(t, Topology{Hosts: []HostSpec{{Name: "h1", Families: one}, {Name: "h2", Families: one}, {Name: "h3", Rack: "r2", Families: one}},
 				Racks: []Rack{{Name: "r1"}, {Name: "r2"}}})
 			waitReachable(ctx, t, l)
 			wantClean(t, "mesh", underTraffic(ctx, t, l, func() {}))

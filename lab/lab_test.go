@@ -32,6 +32,9 @@ func testMain(m *testing.M) int {
 var binDir string
 
 var binaries = sync.OnceValues(func() (Binaries, error) {
+	if dir := os.Getenv("WEFT_TEST_BIN"); dir != "" { // a release, say
+		return BinariesIn(dir), nil
+	}
 	var err error
 	if binDir, err = os.MkdirTemp("", "weft-lab-bin-"); err != nil {
 		return Binaries{}, err

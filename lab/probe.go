@@ -191,25 +191,22 @@ func listenUDP(n *Namespace, at netip.AddrPort) (conn *net.UDPConn, err error) {
 	return conn, err
 }
 
-// send sends each flow's requests at the rate until ctx ends. A tick that
-// came late is made up for, so that the number sent follows the clock.
+// send sends each flow's requests at the rate until ctx ends, the flows
+// spread over the interval, so that round trips are not those of a burst. A
+// tick that came late is made up for: the number sent follows the clock.
 func (m *Mesh) send(ctx context.Context, s *socket) {
 	if len(s.flows) == 0 {
 		return
 	}
-	interval := time.Duration(float64(time.Second) / m.opts.Rate)
-	tick := time.NewTicker(interval)
+	interval := time.Duration(float64(time.Second) / m.opts.Rate / float64(len(s.flows)))
+	tick := time.NewTicker(max(interval, time.Microsecond))
 	defer tick.Stop()
 	buf := make([]byte, m.opts.Size)
 	begin := time.Now()
-	for rounds := time.Duration(0); ; {
-		for ; rounds*interval <= time.Since(begin); rounds++ {
-			for i, f := range s.flows {
-				m.request(buf, s.ids[i], f)
-			}
-			if ctx.Err() != nil {
-				return
-			}
+	for sent := 0; ; {
+		for ; time.Duration(sent)*interval <= time.Since(begin) && ctx.Err() == nil; sent++ {
+			i := sent % len(s.flows)
+			m.request(buf, s.ids[i], s.flows[i])
 		}
 		select {
 		case <-ctx.Done():

@@ -61,7 +61,11 @@ func (r Report) Flow(from, to string, f fabric.Family) (FlowReport, bool) {
 	return r.Flows[i], true
 }
 
-// Losses lists the flows that lost something, one line each.
+// shownLosses is as many lines as anybody reads.
+const shownLosses = 8
+
+// Losses lists the flows that lost something, one line each; of many the
+// first few.
 func (r Report) Losses() []string {
 	var out []string
 	for _, f := range r.Flows {
@@ -74,6 +78,9 @@ func (r Report) Losses() []string {
 			line += ": " + f.Err.Error()
 		}
 		out = append(out, line)
+	}
+	if more := len(out) - shownLosses; more > 0 {
+		out = append(out[:shownLosses], fmt.Sprintf("and %d more of %d flows", more, len(r.Flows)))
 	}
 	return out
 }

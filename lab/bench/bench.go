@@ -17,8 +17,10 @@ type Options struct {
 	Binaries lab.Binaries
 	Out      io.Writer
 	Peers    []int // sizes of the fabric that a new node joins, ascending
-	Runs     int   // per size; the medians count
-	Rounds   int   // of the lease and the plugin
+	// RestartPeers is the size in which a restart is measured.
+	RestartPeers int
+	Runs         int // per size; the medians count
+	Rounds       int // of the lease and the plugin
 }
 
 // Run measures everything and prints one table: each line a figure, the floor
@@ -49,11 +51,11 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	t.ratio("lease to kernel, median", le.Route, le.Put, 1.5)
-	re, err := restart(ctx, o.Binaries, 5000)
+	re, err := restart(ctx, o.Binaries, o.RestartPeers)
 	if err != nil {
 		return err
 	}
-	t.limit("restart, 5000 peers: netlink writes", float64(re.Writes), 0, "")
+	t.limit(fmt.Sprintf("restart, %d peers: netlink writes", re.Peers), float64(re.Writes), 0, "")
 	t.limit(fmt.Sprintf("  packets lost of %d", re.Packets.Sent), float64(re.Packets.Lost+re.Packets.LostReplies), 0, "")
 	pl, err := plugin(ctx, o.Binaries, o.Rounds)
 	if err != nil {
