@@ -312,11 +312,18 @@ func Probe(ctx context.Context, ends []Endpoint, o ProbeOptions, d time.Duration
 	if err != nil {
 		return Report{}, err
 	}
+	_ = Pause(ctx, d) // cut short, what there is is reported
+	return m.Stop(ctx)
+}
+
+// Pause lets traffic run for a while; an error is ctx's.
+func Pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
 	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return m.Stop(ctx)
 }

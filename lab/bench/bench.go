@@ -44,7 +44,6 @@ func Run(ctx context.Context, o Options) error {
 	for _, j := range joins {
 		requests = append(requests, fmt.Sprintf("%d at %d", j.Requests, j.Peers))
 	}
-	t.row("requests to etcd", strings.Join(requests, ", "))
 
 	le, err := lease(ctx, o.Binaries, small.Peers, o.Rounds)
 	if err != nil {
@@ -62,7 +61,11 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	t.ratio("plugin ADD to bridge + host-local", pl.Weft, pl.Reference, 0.35)
-	return t.w.Flush()
+	if err := t.w.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.Out, "requests of a new node to etcd: %s peers\n", strings.Join(requests, ", "))
+	return err
 }
 
 // joinAll measures each size, 0 first, several times in turn, and keeps the
@@ -98,7 +101,11 @@ func perPeer(j, base Join) time.Duration {
 // sheet is the table.
 type sheet struct{ w *tabwriter.Writer }
 
-func (t *sheet) row(cells ...string) { fmt.Fprintln(t.w, strings.Join(cells, "\t")) }
+func (t *sheet) row(cells ...string) {
+	var row [6]string // all of them, or the columns below do not line up
+	copy(row[:], cells)
+	fmt.Fprintln(t.w, strings.Join(row[:], "\t"))
+}
 
 // ratio prints a time, its floor, their ratio and whether it is within bound.
 func (t *sheet) ratio(what string, got, floor time.Duration, bound float64) {

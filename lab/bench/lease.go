@@ -55,7 +55,11 @@ func writeLeases(ctx context.Context, l *lab.Lab, peers, rounds int) (puts, rout
 		return nil, nil, err
 	}
 	defer stop()
+	// Each comes alone: what a burst costs is another question.
+	alone := time.NewTicker(25 * time.Millisecond)
+	defer alone.Stop()
 	for i := range rounds {
+		<-alone.C
 		subnet := subnetOf(40000 + i)
 		value := text(fabric.Subnet{Owner: peer(1 + i%peers).ID, Epoch: 1})
 		began := time.Now()

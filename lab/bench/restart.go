@@ -53,9 +53,17 @@ func restart(ctx context.Context, bin lab.Binaries, peers int) (Restart, error) 
 	return r, err
 }
 
+// killAndStart lets traffic run for a second before and after.
 func killAndStart(ctx context.Context, h *lab.Host) (Usage, error) {
+	if err := lab.Pause(ctx, time.Second); err != nil {
+		return Usage{}, err
+	}
 	if err := h.Agent.Kill(); err != nil {
 		return Usage{}, err
 	}
-	return startMeasured(ctx, h)
+	u, err := startMeasured(ctx, h)
+	if err != nil {
+		return u, err
+	}
+	return u, lab.Pause(ctx, time.Second)
 }

@@ -113,13 +113,13 @@ func (d *demo) killAgent(ctx context.Context, l *lab.Lab) error {
 }
 
 func killAndRestart(ctx context.Context, h *lab.Host) error {
-	if err := pause(ctx, time.Second); err != nil {
+	if err := lab.Pause(ctx, time.Second); err != nil {
 		return err
 	}
 	if err := h.Agent.Kill(); err != nil {
 		return err
 	}
-	if err := pause(ctx, 2*time.Second); err != nil {
+	if err := lab.Pause(ctx, 2*time.Second); err != nil {
 		return err
 	}
 	if err := h.Agent.Start(); err != nil {
@@ -128,19 +128,7 @@ func killAndRestart(ctx context.Context, h *lab.Host) error {
 	if err := h.Agent.WaitReady(ctx); err != nil {
 		return err
 	}
-	return pause(ctx, time.Second)
-}
-
-// pause lets traffic run for a while.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return lab.Pause(ctx, time.Second)
 }
 
 // verdict is an error if anything was lost; it prints where.
