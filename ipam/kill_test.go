@@ -322,12 +322,12 @@ func TestManyAtOnce(t *testing.T) {
 				p := workerPod(uint64(w), n)
 				g, err := s.Allocate(t.Context(), Claim{Attachment: p}, killSubnets[:1])
 				mu.Lock()
-				switch holder, taken := got[netip.Prefix{}], false; {
+				switch {
 				case errors.Is(err, ErrFull):
 				case err != nil:
 					t.Error(err)
 				default:
-					if holder, taken = got[g.Addrs[0]]; taken {
+					if holder, taken := got[g.Addrs[0]]; taken {
 						t.Errorf("%v for %v and %v", g.Addrs[0], holder, p)
 					}
 					got[g.Addrs[0]] = p

@@ -1,4 +1,5 @@
-// Command weft-cni is weft's CNI plugin, installed as /opt/cni/bin/weft.
+// Command weft-cni is weft's CNI plugin, installed as /opt/cni/bin/weft: container
+// runtimes start it once for each pod. See package cni.
 package main
 
 import (

@@ -58,7 +58,7 @@ func deleteLink(c *rtnl.Conn, index uint32) error {
 // that was interrupted starts over, after reset.
 func dump(c *rtnl.Conn, typ uint16, header []byte, reset func(), fn func(rtnl.Message) error) error {
 	const attempts = 20 // each needs another change in the middle of it
-	err := error(rtnl.ErrInterrupted)
+	err := rtnl.ErrInterrupted
 	for n := 0; n < attempts && errors.Is(err, rtnl.ErrInterrupted); n++ {
 		reset()
 		var b rtnl.Batch
