@@ -123,7 +123,8 @@ func (r *pass) settle(o op, err error) {
 	case o.kind == nexthops && o.verb == change && errors.Is(err, unix.EINVAL):
 		// IPv6 refuses a gateway that a route leads to through another device,
 		// even a route of the very object that is to move to the device
-		// (net/ipv6/route.c, ip6_route_check_nh_onlink).
+		// (net/ipv6/route.c, ip6_route_check_nh_onlink). And a group is not
+		// replaced by a single gateway (net/ipv4/nexthop.c, replace_nexthop).
 		r.state.nexthops.setStuck(o.slot)
 		r.stale = true
 	case errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH):

@@ -10,8 +10,7 @@ import (
 // iface is what weft knows of any device on the host, its own or not.
 type iface struct {
 	name    string
-	up      bool
-	carrier bool
+	carrier bool  // and it is up
 	master  int32 // index of the bridge or bond it is a port of, 0 if none
 	own     LinkKind
 }

@@ -75,7 +75,7 @@ func decodeLink(data []byte) (linkMessage, bool) {
 		l.quiet = true // IPv6 is off, or the MTU too small for it
 	}
 	l.up, l.marked = l.flags&unix.IFF_UP != 0, l.alias == linkMark
-	l.iface = iface{name: l.name, up: l.up, carrier: hasCarrier(l.flags), master: master}
+	l.iface = iface{name: l.name, carrier: hasCarrier(l.flags), master: master}
 	return l, err == nil && l.name != ""
 }
 
@@ -165,7 +165,7 @@ func (s *state) foldLink(data []byte) (stale bool) {
 	if !s.watches(l.iface) {
 		return stale
 	}
-	return stale || !known || before.up != l.up || before.carrier != l.iface.carrier && l.kind != Bridge ||
+	return stale || !known || before.carrier != l.iface.carrier && l.kind != Bridge ||
 		l.iface.own != "" && was != l.device
 }
 

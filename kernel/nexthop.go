@@ -22,7 +22,6 @@ type gateway struct {
 	link   string
 	addr   netip.Addr
 	onLink bool
-	group  bool // a group: never wanted, and not to be replaced by a single one
 }
 
 func wantedGateway(n Nexthop) gateway {
@@ -48,9 +47,7 @@ func (s *state) foldNexthop(typ uint16, data []byte, dumping bool) (stale bool) 
 			oif = rtnl.U32(v)
 		case unix.NHA_GATEWAY:
 			g.addr = rtnl.Addr(v)
-		case unix.NHA_GROUP:
-			g.group = true
-		case unix.NHA_BLACKHOLE, unix.NHA_ENCAP, nhaFDB:
+		case unix.NHA_GROUP, unix.NHA_BLACKHOLE, unix.NHA_ENCAP, nhaFDB:
 			odd = true
 		}
 	})
@@ -81,8 +78,6 @@ func (s *state) nexthopVerb(e *entry[uint32, gateway]) (verb, bool) {
 	case !e.present:
 		return create, s.foreign.nexthops[e.key] == ""
 	case e.stuck:
-		return remake, true
-	case e.actual.group: // EINVAL otherwise (net/ipv4/nexthop.c, replace_nexthop)
 		return remake, true
 	}
 	return change, true

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,8 +11,9 @@ import (
 // It says so again only after rearm: what is pending does not make it spin.
 type waiter struct {
 	changed chan struct{}
-	armed   chan struct{}
-	wake    int // eventfd that ends the wait
+	arms    atomic.Uint64 // calls of rearm
+	armed   chan struct{} // wakes the wait for the next one
+	wake    int           // eventfd that ends the wait
 	quit    chan struct{}
 	ended   chan struct{}
 }
@@ -43,21 +45,26 @@ func (w *waiter) run(polled []unix.PollFd) {
 		case err != nil || polled[0].Revents != 0:
 			return
 		}
+		arms := w.arms.Load()
 		select {
 		case w.changed <- struct{}{}:
 		default:
 		}
-		select {
-		case <-w.armed:
-		case <-w.quit:
-			return
+		for w.arms.Load() == arms {
+			select {
+			case <-w.armed:
+			case <-w.quit:
+				return
+			}
 		}
 	}
 }
 
 // rearm says that the sockets have been read empty. A signal sent before that
-// is void; what came since raises a new one.
+// is void; what came since raises a new one. (One that is being sent at this
+// moment may still arrive, and costs its receiver an empty look.)
 func (w *waiter) rearm() {
+	w.arms.Add(1)
 	select {
 	case <-w.changed:
 	default:
