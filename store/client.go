@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -145,8 +147,19 @@ func (s *Store) client() (*clientv3.Client, error) {
 
 // failFast has a request fail while there is no connection, with the reason.
 // The etcd client would have it wait until its deadline, which is no reason.
+//
+// It also keeps the client out of an endless recursion: a login that carries
+// a token which etcd has forgotten (simple tokens do not outlive the server)
+// is refused for that token, whereupon the client logs in again, with the same
+// token, from inside the login, and so on (etcd client 3.7.3,
+// unaryClientInterceptor). errStaleLogin is an error that it passes on; the
+// session then makes a new client, which has no token yet.
 func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
+	err := invoke(ctx, method, req, reply, cc, append(opts, grpc.WaitForReady(false))...)
+	if method == pb.Auth_Authenticate_FullMethodName && (is(err, rpctypes.ErrInvalidAuthToken) || is(err, rpctypes.ErrAuthOldRevision) || is(err, rpctypes.ErrUserEmpty)) {
+		return errStaleLogin
+	}
+	return err
 }
 
 // drop forgets a connection whose credentials no longer serve; the next

@@ -18,10 +18,13 @@ var (
 	ErrAlive    = errors.New("its agent is alive")
 )
 
+// errStaleLogin: etcd does not know the token of this connection any more.
+var errStaleLogin = status.Error(codes.Unauthenticated, "the login has expired")
+
 // needsNewClient reports whether the credentials may have changed on disk.
 func needsNewClient(err error) bool {
 	switch {
-	case is(err, rpctypes.ErrAuthFailed), is(err, rpctypes.ErrInvalidAuthToken), is(err, rpctypes.ErrUserEmpty),
+	case is(err, errStaleLogin), is(err, rpctypes.ErrAuthFailed), is(err, rpctypes.ErrInvalidAuthToken), is(err, rpctypes.ErrUserEmpty),
 		is(err, rpctypes.ErrAuthNotEnabled), is(err, rpctypes.ErrUserNotFound):
 		return true
 	}
@@ -56,7 +59,7 @@ func (s *Store) explain(op string, err error) error {
 		return fmt.Errorf("etcd refuses the password of user %q (see passwordFile)", s.cfg.Username)
 	case is(err, rpctypes.ErrUserEmpty):
 		return fmt.Errorf("etcd asks for a user name and password (or a client certificate with one)")
-	case is(err, rpctypes.ErrInvalidAuthToken):
+	case is(err, rpctypes.ErrInvalidAuthToken), is(err, errStaleLogin):
 		return fmt.Errorf("the login of user %q at etcd has expired", s.cfg.Username)
 	case is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("etcd denies user %q the %s under %s (grant its role readwrite on this prefix)", s.cfg.Username, op, s.prefix)

@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -24,16 +26,14 @@ const patience = 60 * time.Second
 
 // etcdServer is Debian's etcd in a process of its own on loopback.
 type etcdServer struct {
-	t        *testing.T
-	dir      string
-	url      string
-	peer     string
-	args     []string
-	wal      string
-	cmd      *exec.Cmd
-	done     chan struct{}
-	log      *lockedBuffer
-	stopOnce func()
+	t    *testing.T
+	dir  string
+	url  string
+	peer string
+	args []string
+	cmd  *exec.Cmd
+	done chan struct{}
+	log  *lockedBuffer
 }
 
 // lockedBuffer takes a process's output while the test reads it.
@@ -133,9 +133,9 @@ func (e *etcdServer) signal(s syscall.Signal) {
 }
 
 // client is a plain client of the test's own.
-func (e *etcdServer) client() *clientv3.Client {
+func (e *etcdServer) client(conf ...*tls.Config) *clientv3.Client {
 	e.t.Helper()
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{e.url}, Logger: zap.NewNop()})
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{e.url}, Logger: zap.NewNop(), TLS: cmp.Or(conf...)})
 	if err != nil {
 		e.t.Fatal(err)
 	}
