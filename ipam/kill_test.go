@@ -10,15 +10,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // The test binary is started again as a worker by these.
@@ -189,8 +189,7 @@ func TestKilledProcesses(t *testing.T) {
 
 // The dense worker's notebook: a mapped file of 64-bit words. Word 0 is the
 // operation under way (attachment + 1), word 1+n the slot that attachment n
-// has, word noteCount counts operations.
-const noteCount = 1 + podsPerWorker
+// has.
 
 func notes(dir string) (table, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "notes"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -203,6 +202,25 @@ func notes(dir string) (table, error) {
 	}
 	m, err := syscall.Mmap(int(f.Fd()), 0, pageSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	return m, err
+}
+
+// killMyself has the kernel send this process SIGKILL after a while, by a
+// timer interrupt between any two instructions.
+func killMyself(after time.Duration) error {
+	event := struct { // struct sigevent, 64 bytes
+		value          uint64
+		signal, notify int32
+		_              [48]byte
+	}{signal: int32(syscall.SIGKILL)}
+	var timer int32
+	if _, _, errno := syscall.Syscall(syscall.SYS_TIMER_CREATE, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&timer))); errno != 0 {
+		return fmt.Errorf("timer_create: %w", errno)
+	}
+	at := struct{ interval, value syscall.Timespec }{value: syscall.NsecToTimespec(int64(after) + 1)}
+	if _, _, errno := syscall.Syscall6(syscall.SYS_TIMER_SETTIME, uintptr(timer), 0, uintptr(unsafe.Pointer(&at)), 0, 0, 0); errno != 0 {
+		return fmt.Errorf("timer_settime: %w", errno)
+	}
+	return nil
 }
 
 // workDense does nothing but operations on the mapped file, so that a kill
@@ -224,7 +242,10 @@ func workDense(s *Slots, worker uint64) error {
 	}
 	defer unlock()
 	return s.file(killSubnets[0], func(b *book) error {
-		for ; ; note.put64(noteCount*8, note.u64(noteCount*8)+1) {
+		if err := killMyself(time.Duration(rng.IntN(2000)) * time.Microsecond); err != nil {
+			return err
+		}
+		for {
 			n := rng.IntN(podsPerWorker)
 			slot := uint32(note.u64((1 + n) * 8))
 			note.put64(0, uint64(n+1))
@@ -257,22 +278,15 @@ func TestKilledInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	seed, halfDone := rand.Uint64(), 0
-	for round := 0; round < 30 || halfDone < 3; round++ {
+	for round := 0; round < 60 || halfDone < 3; round++ {
 		if round == 1000 {
 			t.Fatalf("%d of %d kills hit an operation: the test tests nothing", halfDone, round)
 		}
 		cmd, _ := start(t, "dense", dir, seed+uint64(round))
-		count := (*uint64)(unsafe.Pointer(&note[noteCount*8]))
-		target := atomic.LoadUint64(count) + rand.Uint64N(3000)
-		for deadline := time.Now().Add(time.Minute); atomic.LoadUint64(count) < target; runtime.Gosched() {
-			if time.Now().After(deadline) {
-				t.Fatal("the worker does nothing")
-			}
+		var exit *exec.ExitError
+		if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("seed %d round %d: worker ended by itself: %v", seed, round, err)
 		}
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = cmd.Wait()
 		halfDone += countIntent(t, s)
 		check(t, s, killSubnets[0])
 		inFlight := int(note.u64(0)) - 1
@@ -293,6 +307,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 			note.put64((1+n)*8, slot)
 		}
 	}
+	t.Logf("%d kills hit an operation", halfDone)
 }
 
 // countIntent is 1 if the file was left in the middle of an operation.

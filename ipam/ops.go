@@ -204,7 +204,7 @@ func (b *book) linked(slot, want uint32) error {
 // allocate gives the attachment the address that nobody has used for longest:
 // one never used, else the one freed longest ago. errFull if all are in use.
 func (b *book) allocate(o owner) (uint32, error) {
-	slot, err := b.candidate()
+	slot, fresh, err := b.candidate()
 	if err != nil {
 		return 0, err
 	}
@@ -212,10 +212,10 @@ func (b *book) allocate(o owner) (uint32, error) {
 		return 0, err
 	}
 	b.begin(slot)
+	b.put32(offFresh, fresh)
 	if slot == b.u32(offFreeHead) {
 		b.popFree()
 	} else {
-		b.put32(offFresh, slot+1)
 		b.put32(offHigh, max(b.u32(offHigh), slot+1))
 	}
 	b.write(slot, stateUsed, &o)
@@ -224,20 +224,22 @@ func (b *book) allocate(o owner) (uint32, error) {
 	return slot, nil
 }
 
-// candidate finds the slot that allocate takes.
-func (b *book) candidate() (uint32, error) {
-	// Slots beyond fresh may be in use or freed if they were adopted: skip them.
-	for slot := max(b.u32(offFresh), firstSlot); slot < b.slots; slot++ {
+// candidate finds the slot that allocate takes, and from where the next one
+// looks for slots never used.
+func (b *book) candidate() (slot, fresh uint32, err error) {
+	// Slots beyond fresh may be in use or freed if they were adopted. They are
+	// skipped once: fresh never goes back but by derive.
+	for slot = max(b.u32(offFresh), firstSlot); slot < b.slots; slot++ {
 		state, err := b.state(b.geometry, slot)
 		if err != nil || state == stateNever {
-			return slot, err
+			return slot, slot + 1, err
 		}
 	}
 	head := b.u32(offFreeHead)
 	if head == 0 {
-		return 0, errFull
+		return 0, 0, errFull
 	}
-	return head, b.linked(head, stateFree)
+	return head, b.slots, b.linked(head, stateFree)
 }
 
 // adopt marks a certain slot, used or not, as in use by the attachment. The

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -307,10 +308,55 @@ func TestLockIsExclusive(t *testing.T) {
 	if _, err := s.Allocate(ctx, Claim{Attachment: pod(1)}, prefixes("10.0.0.0/24")); !errors.Is(err, ErrBusy) {
 		t.Errorf("with the lock taken: %v", err)
 	}
-	// A lock file that was replaced does not count.
-	if err := os.Remove(filepath.Join(s.dir, "lock")); err != nil {
+	unlock()
+}
+
+// TestLockOfARemovedFile: who waited on a lock file that was removed meanwhile
+// must not believe that it holds the lock.
+func TestLockOfARemovedFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "lock")
+	unlock, err := lock(t.Context(), dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	allocate(t, s, pod(1), netip.MustParsePrefix("10.0.0.0/24"))
+	second := make(chan func())
+	go func() {
+		unlock, err := lock(t.Context(), dir)
+		if err != nil {
+			t.Error(err)
+		}
+		second <- unlock
+	}()
+	for deadline := time.Now().Add(time.Minute); openFiles(t, path) < 2; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody waits")
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
 	unlock()
+	defer (<-second)()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if unlock, err := lock(ctx, dir); err == nil {
+		unlock()
+		t.Error("two hold the lock")
+	}
+}
+
+// openFiles counts this process's descriptors of a file.
+func openFiles(t *testing.T, path string) (n int) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if target, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && target == path {
+			n++
+		}
+	}
+	return n
 }
