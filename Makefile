@@ -21,6 +21,7 @@ DESTDIR ?=
 # What the binaries call themselves; without git they fall back to what the Go
 # toolchain knows (internal/version).
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+TRIMPATH ?= -trimpath
 LDFLAGS  = -s -w -X github.com/weft-net/weft/internal/version.Version=$(VERSION)
 
 PKG       ?= ./...
@@ -37,7 +38,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build the static binaries into bin/
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	go build $(TRIMPATH) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 .PHONY: demo
 demo: build ## three hosts and six pods on this machine, with faults; under a minute
