@@ -136,7 +136,7 @@ func (a *Agent) WaitReady(ctx context.Context) error {
 func (a *Agent) WaitStatus(ctx context.Context, what string, ok func(*api.Status) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err := await(ctx, a.Name+": "+what, func() error {
+	return a.explain(await(ctx, a.Name+": "+what, func() error {
 		if !a.Alive() {
 			return errNotRunning
 		}
@@ -145,9 +145,5 @@ func (a *Agent) WaitStatus(ctx context.Context, what string, ok func(*api.Status
 			return err
 		}
 		return ok(s)
-	})
-	if err != nil {
-		return fmt.Errorf("%w; see %s", err, a.LogFile())
-	}
-	return nil
+	}))
 }

@@ -20,14 +20,30 @@ type Process struct {
 	Name string
 	lab  *Lab
 
-	mu   sync.Mutex
-	done chan struct{} // closed when the child is reaped; nil: not our child. Guarded by mu
+	mu    sync.Mutex
+	done  chan struct{} // closed when the child is reaped; nil: not our child. Guarded by mu
+	ended string        // how the child ended, once it is reaped. Guarded by mu
 }
 
 func (l *Lab) process(name string) *Process { return &Process{Name: name, lab: l} }
 
 // LogFile is where its standard output and error go.
 func (p *Process) LogFile() string { return filepath.Join(p.lab.Dir(), "log", p.Name+".log") }
+
+// explain adds to an error about the process where its log is and, if the
+// process has ended, how it ended and its last words.
+func (p *Process) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if p.Alive() {
+		return fmt.Errorf("%w; see %s", err, p.LogFile())
+	}
+	data, _ := os.ReadFile(p.LogFile())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Errorf("%w; %s, last words in %s: %.300s", err, p.ended, p.LogFile(), lastLine(string(data)))
+}
 
 // PID is its process number, 0 while it does not run.
 func (p *Process) PID() int {
@@ -72,7 +88,10 @@ func (p *Process) Start(n *Namespace, cmd *exec.Cmd) error {
 	p.mu.Unlock()
 	go func() {
 		defer close(done)
-		_ = cmd.Wait() // how it ended is in its log and its state
+		_ = cmd.Wait()
+		p.mu.Lock()
+		p.ended = cmd.ProcessState.String()
+		p.mu.Unlock()
 	}()
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)

@@ -130,7 +130,7 @@ func (e *Etcd) WaitReady(ctx context.Context) error {
 			return e.healthy(ctx, m)
 		})
 		if err != nil {
-			return fmt.Errorf("%w; see %s", err, m.proc.LogFile())
+			return m.proc.explain(err)
 		}
 	}
 	return nil

@@ -85,10 +85,10 @@ func (r Report) Losses() []string {
 	return out
 }
 
-// Summary is the total in one line.
+// Summary is the total in one line of less than 80 columns.
 func (r Report) Summary() string {
 	t := r.Total()
-	return fmt.Sprintf("%d sent, %d lost, %d late, %d reordered, %d duplicated; round trip %s median, %s worst",
+	return fmt.Sprintf("%d sent, %d lost, %d late, %d reordered, %d doubled; RTT %s, worst %s",
 		t.Sent, t.Lost+t.LostReplies, t.Late, t.Reordered, t.Duplicated, millis(t.RTT.Median), millis(t.RTT.Max))
 }
 
@@ -138,4 +138,4 @@ func cell(x FlowReport, ok bool) string {
 	return fmt.Sprintf("%.2f", float64(x.RTT.Median.Microseconds())/1000)
 }
 
-func millis(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d.Microseconds())/1000) }
+func millis(d time.Duration) string { return fmt.Sprintf("%.3g ms", float64(d.Microseconds())/1000) }

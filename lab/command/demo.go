@@ -68,7 +68,7 @@ func (d *demo) cleanUp(l *lab.Lab) error {
 func (d *demo) tell(ctx context.Context, l *lab.Lab) error {
 	fmt.Fprintf(d.out, "%d hosts in %d racks out of network namespaces, %s etcd, real weftd, %d pods.\n",
 		len(l.Hosts), len(l.Topo.Racks), l.Etcd.Spec.Server, len(l.Topo.Pods))
-	d.say("Bringing it up: etcd, weft apply, an agent on each host, pods by CNI ...")
+	d.say("Starting etcd, weft apply, an agent on each host, pods by CNI ...")
 	if err := l.Up(ctx); err != nil {
 		return err
 	}
