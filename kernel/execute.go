@@ -101,24 +101,32 @@ func (r *pass) encode(o op) error {
 // settle notes the outcome of a step.
 func (r *pass) settle(o op, err error) {
 	r.report.Writes++
-	t := r.state.table(o.kind)
-	wanted, _, asked := t.about(o.slot)
+	if err == nil {
+		r.accepted(o)
+	} else {
+		r.refused(o, err)
+	}
+}
+
+func (r *pass) accepted(o op) {
+	r.done++
+	wanted, _, asked := r.state.table(o.kind).about(o.slot)
+	if asked && (o.kind == links || o.kind == addrs) {
+		r.caused = true
+	}
+	if !asked && !r.caused && r.settled {
+		r.repaired(ref{o.kind, o.slot})
+	}
+	if wanted && o.verb == destroy {
+		r.stale = true // one of two at its key, see routeVerb
+	}
+}
+
+func (r *pass) refused(o op, err error) {
 	switch {
-	case err == nil:
-		r.done++
-		if asked && (o.kind == links || o.kind == addrs) {
-			r.caused = true
-		}
-		if !asked && !r.caused && r.settled {
-			r.repaired(ref{o.kind, o.slot})
-		}
-		if wanted && o.verb == destroy {
-			r.stale = true // one of two at its key, see routeVerb
-		}
-		return
 	case o.verb == destroy && gone(err):
 		r.stale = true // what we know is not what is there
-		t.forget(o.slot)
+		r.state.table(o.kind).forget(o.slot)
 		return
 	case o.kind == nexthops && o.verb == change && errors.Is(err, unix.EINVAL):
 		// IPv6 refuses a gateway that a route leads to through another device,

@@ -50,7 +50,7 @@ func Open(o Options) (*Host, error) {
 	}
 	h := &Host{state: newState(), stale: true, staleNAT: true, staleSysctl: true}
 	if err := h.open(o); err != nil {
-		h.closeSockets()
+		_ = h.closeSockets()
 		return nil, fmt.Errorf("open kernel state: %w", err)
 	}
 	return h, nil

@@ -27,11 +27,6 @@ func newIfaces() ifaces {
 	return ifaces{byIndex: map[int32]iface{}, byName: map[string]int32{}, watched: map[string]bool{}}
 }
 
-func (f *ifaces) clear() {
-	clear(f.byIndex)
-	clear(f.byName)
-}
-
 func (f *ifaces) set(index int32, i iface) {
 	if old, ok := f.byIndex[index]; ok && f.byName[old.name] == index {
 		delete(f.byName, old.name)

@@ -136,37 +136,44 @@ func (s *state) foldLink(data []byte) (stale bool) {
 		return false
 	}
 	before, known := s.ifaces.byIndex[l.index]
-	mine := strings.HasPrefix(l.name, Prefix)
 	if known && before.name != l.name {
 		s.links.dropActual(before.name)
 		delete(s.foreign.links, before.name)
 		stale = s.watches(before)
 	}
-	var was device
-	if mine {
-		if e := s.links.find(l.name); e != nil && e.present {
-			was = e.actual
-		}
-		// A device that was ours stays ours when somebody takes the mark off.
-		if (l.marked || known && before.own == l.kind) && (l.kind == VXLAN || l.kind == Bridge) {
-			l.iface.own = l.kind
-		}
-	}
+	l.iface.own = l.owner(before)
 	s.ifaces.set(l.index, l.iface)
-	switch {
-	case l.iface.own != "":
-		l.vxlan.Uplink = s.ifaces.name(l.lower)
-		s.links.setActual(l.name, l.device)
-		delete(s.foreign.links, l.name)
-	case mine:
-		s.links.dropActual(l.name)
-		s.foreign.links[l.name] = fmt.Sprintf("a device of kind %q without alias %q", string(l.kind), linkMark)
-	}
+	altered := s.foldOwnLink(l)
 	if !s.watches(l.iface) {
 		return stale
 	}
-	return stale || !known || before.carrier != l.iface.carrier && l.kind != Bridge ||
-		l.iface.own != "" && was != l.device
+	return stale || altered || !known || before.carrier != l.iface.carrier && l.kind != Bridge
+}
+
+// owner is the kind of the device if it is weft's own. One that was ours
+// stays ours when somebody takes the mark off.
+func (l *linkMessage) owner(before iface) LinkKind {
+	if !strings.HasPrefix(l.name, Prefix) || l.kind != VXLAN && l.kind != Bridge || !l.marked && before.own != l.kind {
+		return ""
+	}
+	return l.kind
+}
+
+// foldOwnLink enters a device with a name of ours as ours or as in our way,
+// and reports whether ours is not what it was.
+func (s *state) foldOwnLink(l linkMessage) (altered bool) {
+	switch {
+	case l.iface.own != "":
+		l.vxlan.Uplink = s.ifaces.name(l.lower)
+		e := s.links.find(l.name)
+		altered = e == nil || !e.present || e.actual != l.device
+		s.links.setActual(l.name, l.device)
+		delete(s.foreign.links, l.name)
+	case strings.HasPrefix(l.name, Prefix):
+		s.links.dropActual(l.name)
+		s.foreign.links[l.name] = fmt.Sprintf("a device of kind %q without alias %q", string(l.kind), linkMark)
+	}
+	return altered
 }
 
 // dropLink takes in that a device is gone.

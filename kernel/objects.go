@@ -1,6 +1,10 @@
 package kernel
 
-import "errors"
+import (
+	"errors"
+	"slices"
+	"strings"
+)
 
 // objects is a table of any kind.
 type objects interface {
@@ -94,5 +98,6 @@ func (r *pass) conclude() {
 			}
 		}
 	}
+	slices.SortFunc(r.report.Conflicts, func(a, b Conflict) int { return strings.Compare(a.Object, b.Object) })
 	r.report.InSync = len(r.report.Failed)+len(r.report.Conflicts) == 0 && !r.outdated()
 }

@@ -64,17 +64,22 @@ func decodeRoute(data []byte) (r routeMessage, ok bool) {
 		case rtaNexthopID:
 			r.nexthop = rtnl.U32(v)
 		case unix.RTA_METRICS:
-			_ = rtnl.Attrs(v, func(typ uint16, v []byte) {
-				if typ == unix.RTAX_MTU {
-					r.mtu = int(rtnl.U32(v))
-				}
-			})
+			r.mtu = metricMTU(v)
 		}
 	})
 	r.Dst = netip.PrefixFrom(dst, bits)
 	cloned := rtnl.U32(data[8:])&unix.RTM_F_CLONED != 0
-	return r, err == nil && !cloned && table == unix.RT_TABLE_MAIN && srcBits == 0 && tos == 0 &&
-		(fam == unix.AF_INET || fam == unix.AF_INET6) && r.Dst.IsValid()
+	return r, err == nil && !cloned && table == unix.RT_TABLE_MAIN && srcBits|tos == 0 &&
+		fam == family(dst) && r.Dst.IsValid()
+}
+
+func metricMTU(metrics []byte) (mtu int) {
+	_ = rtnl.Attrs(metrics, func(typ uint16, v []byte) {
+		if typ == unix.RTAX_MTU {
+			mtu = int(rtnl.U32(v))
+		}
+	})
+	return mtu
 }
 
 func routeType(rtn uint8) RouteType {

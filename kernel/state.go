@@ -19,7 +19,8 @@ const (
 	Bridge LinkKind = "bridge"
 )
 
-// Link is a device of weft's own: its name begins with "weft". It is up.
+// Link is a device of weft's own: its name begins with "weft". It is up, and
+// marked as weft's by its alias. MAC and MTU must be set.
 type Link struct {
 	Name  string
 	Kind  LinkKind
@@ -70,7 +71,10 @@ type Neigh struct {
 }
 
 // Nexthop is a nexthop object (net/ipv4/nexthop.c), Linux 5.3 and later. Its
-// family is its gateway's.
+// family is its gateway's. An IPv6 gateway on the overlay is best link-local:
+// the kernel refuses others while a route leads to them through another
+// device (net/ipv6/route.c, ip6_route_check_nh_onlink), be it the peer's own
+// route that is about to move or an administrator's for a larger network.
 type Nexthop struct {
 	ID      uint32 // in weft's range, see NexthopID
 	Link    string

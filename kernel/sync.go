@@ -7,8 +7,9 @@ type Report struct {
 	Dumped   bool           // the tables were read anew
 	Writes   int            // changes asked of the kernel; 0 where all was in place
 	Repaired map[string]int // kind of object -> put right though nobody asked for a change
-	// Failed and Conflicts are in the order in which objects are programmed.
-	// What is in them stays as it is and is tried again by the next Sync.
+	// Failed is in the order in which objects are programmed, so that a cause
+	// comes before its consequences; Conflicts are by object. What is in them
+	// stays as it is and is tried again by the next Sync.
 	Failed    []Failure
 	Conflicts []Conflict
 	InSync    bool // the kernel holds what is wanted and nothing of ours beyond it

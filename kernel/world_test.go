@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/internal/testns"
@@ -35,6 +36,12 @@ func underlay(t *testing.T) {
 	run(t, "ip", "link", "set", uplink, "up")
 	run(t, "ip", "addr", "add", "198.18.0.1/24", "dev", uplink)
 	run(t, "ip", "addr", "add", "fd18::1/64", "dev", uplink, "nodad")
+	// The carrier, and with it the address's route, comes a moment later.
+	for late := time.Now().Add(time.Minute); !strings.Contains(run(t, "ip", "-6", "route", "show", "table", "local"), "fd18::1 dev up0"); {
+		if time.Now().After(late) {
+			t.Fatal("the uplink never had a carrier")
+		}
+	}
 }
 
 func run(t *testing.T, name string, args ...string) string {
