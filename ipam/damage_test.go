@@ -304,3 +304,61 @@ func FuzzSlotFile(f *testing.F) {
 		}
 	})
 }
+
+// TestBadLink: links are not summed; one that leads to a slot in use must not
+// hand it out.
+func TestBadLink(t *testing.T) {
+	subnet := netip.MustParsePrefix("10.0.0.0/29") // .2 to .6
+	var notes []string
+	s := open(t, t.TempDir(), Options{Note: func(_, reason string) { notes = append(notes, reason) }})
+	for n := range 5 {
+		allocate(t, s, pod(n), subnet)
+	}
+	release(t, s, pod(1)) // slots 3 and 4 are free, in this order
+	release(t, s, pod(2))
+	path := filepath.Join(s.dir, fileName(subnet))
+	err := withBook(path, newGeometry(subnet, s.clock.boot), s.clock, func(b *book) error {
+		b.put32(b.at(3)+slotNext, 5)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for n := 10; n < 12; n++ {
+		got = append(got, allocate(t, s, pod(n), subnet).Addrs[0].Addr().String())
+	}
+	if diff := cmp.Diff([]string{"10.0.0.3", "10.0.0.4"}, got); diff != "" || len(notes) != 1 {
+		t.Errorf("notes %q, handed out (-want +got):\n%s", notes, diff)
+	}
+	check(t, s, subnet)
+}
+
+// TestFreshIsFoundOnce: after everything was derived anew, finding out that no
+// slot is fresh costs one walk, not one for each allocation.
+func TestFreshIsFoundOnce(t *testing.T) {
+	d := newDamaged(t)
+	g := newGeometry(d.subnet, d.clock.boot)
+	err := withBook(d.path, g, d.clock, func(b *book) error {
+		for n := 10; ; n++ {
+			if _, err := b.allocate(owner{Attachment: pod(n), key: pod(n).key()}); err != nil {
+				break
+			}
+		}
+		b.begin(70) // as if killed while it was released
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocate(t, d.Slots, pod(9), d.subnet)
+	err = withBook(d.path, g, d.clock, func(b *book) error {
+		if fresh := b.u32(offFresh); fresh != b.slots {
+			t.Errorf("the next allocation looks again from slot %d", fresh)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
