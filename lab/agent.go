@@ -27,11 +27,16 @@ func newAgent(h *Host) *Agent {
 	return &Agent{Process: h.lab.process("weftd-" + h.Spec.Name), host: h, api: api.Dial(h.RunDir())}
 }
 
-// RunDir, StateDir and ConfDir are the directories in the agent's
-// configuration; ConfigFile is that configuration.
-func (h *Host) RunDir() string     { return filepath.Join(h.dir(), "run") }
-func (h *Host) StateDir() string   { return filepath.Join(h.dir(), "state") }
-func (h *Host) ConfDir() string    { return filepath.Join(h.dir(), "cni") }
+// RunDir is the agent's run directory: socket, node file, slot files.
+func (h *Host) RunDir() string { return filepath.Join(h.dir(), "run") }
+
+// StateDir is where the agent keeps its last good snapshot.
+func (h *Host) StateDir() string { return filepath.Join(h.dir(), "state") }
+
+// ConfDir is where the agent writes the CNI configuration.
+func (h *Host) ConfDir() string { return filepath.Join(h.dir(), "cni") }
+
+// ConfigFile is the agent's own configuration.
 func (h *Host) ConfigFile() string { return filepath.Join(h.dir(), "weftd.yaml") }
 
 // configFile mirrors weftd.yaml.

@@ -65,7 +65,7 @@ func inodeOf(path string) (inode, error) {
 	if err := unix.Stat(path, &st); err != nil {
 		return inode{}, err
 	}
-	return inode{uint64(st.Dev), st.Ino}, nil
+	return inode{st.Dev, st.Ino}, nil
 }
 
 // killInside kills every process that lives in one of the namespaces and
