@@ -96,7 +96,7 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 	a.loop = &loop{
 		log: a.log, host: host, in: a.inbox,
 		files:    &nodeFiles{node: a.self.Name, runDir: a.cfg.RunDir, cni: a.cfg.CNI},
-		want:     wanted{backend: vxlan.Backend{}, host: host, input: backends.Input{Self: a.self.ID}},
+		want:     wanted{backend: vxlan.Backend{}, host: host, input: backends.Input{Self: a.self.ID, Subnets: earlierSubnets(a.cfg.RunDir)}},
 		repaired: map[string]uint64{}, asks: make(chan func()),
 		changed:  a.notify.round,
 		observed: func(took time.Duration) { a.metrics.duration.Observe(took.Seconds()) },

@@ -17,6 +17,16 @@ import (
 	"github.com/weft-net/weft/store"
 )
 
+// earlierSubnets are those that an earlier life of this agent had, by its node
+// file: their pods may still be here.
+func earlierSubnets(runDir string) []netip.Prefix {
+	file, err := nodefile.Read(runDir)
+	if err != nil {
+		return nil // none, or one that the plugin cannot use either
+	}
+	return file.Subnets
+}
+
 // subnetEnv is flannel's file, for scripts and plugins that read it.
 const subnetEnv = "subnet.env"
 
@@ -33,9 +43,11 @@ type nodeFiles struct {
 func (f *nodeFiles) forget() { f.written = nil }
 
 // write brings the files up to date. They appear only once this node has a
-// subnet: the plugin takes their absence as "try again later".
+// subnet: the plugin takes their absence as "try again later". While it is not
+// known how the lease stands, they stay as an earlier life of the agent left
+// them, and pods come and go.
 func (f *nodeFiles) write(w wanted, in inputs) error {
-	if len(w.input.Subnets) == 0 {
+	if len(w.input.Subnets) == 0 || in.lease.State == "" || in.lease.State == store.Waiting {
 		return nil
 	}
 	file := &nodefile.File{

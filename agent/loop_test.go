@@ -48,7 +48,7 @@ func anotherLoop(t *testing.T, runDir string) *loop {
 	return &loop{
 		log: quiet(), host: host, in: newInbox(), repaired: map[string]uint64{}, asks: make(chan func()),
 		files: &nodeFiles{node: "a", runDir: runDir, cni: config.CNI{ConfDir: filepath.Join(runDir, "net.d"), Write: true}},
-		want:  wanted{backend: vxlan.Backend{}, host: host, input: backends.Input{Self: "self"}},
+		want:  wanted{backend: vxlan.Backend{}, host: host, input: backends.Input{Self: "self", Subnets: earlierSubnets(runDir)}},
 	}
 }
 
@@ -122,8 +122,55 @@ func TestMissingInformationRemovesNothing(t *testing.T) {
 		t.Errorf("before\n%safter\n%s", before, after)
 	}
 	file, err := nodefile.Read(l.files.runDir)
-	if err != nil || len(file.Draining) != 1 {
-		t.Errorf("node file %+v, %v: want the subnet draining while no lease is known", file, err)
+	if err != nil || len(file.Draining) != 0 {
+		t.Errorf("node file %+v, %v: want it as it was while nothing is known of the lease", file, err)
+	}
+}
+
+// A restarted agent that has the list but not yet its lease must neither take
+// the bridge's address away nor keep pods from being attached.
+func TestRestartBeforeTheLeaseIsKnown(t *testing.T) {
+	l := testLoop(t)
+	l.in.setSnapshot(snapshotOf(testPeer(2, "198.18.0.2")))
+	l.roundWant(t, true)
+	again := anotherLoop(t, l.files.runDir)
+	again.in.now = l.in.take()
+	again.in.setLease(store.Lease{State: store.Waiting})
+	if s := again.roundWant(t, false); s.writes != 0 {
+		t.Errorf("%d messages written before the lease is known", s.writes)
+	}
+	again.in.setLease(leased("10.244.1.0/24"))
+	if s := again.roundWant(t, true); s.writes != 0 {
+		t.Errorf("%d messages written when the lease is what it was", s.writes)
+	}
+	again.in.setLease(store.Lease{State: store.Fenced, Reason: "another node has it"})
+	again.roundWant(t, false)
+	if file, err := nodefile.Read(l.files.runDir); err != nil || len(file.Draining) != 1 {
+		t.Errorf("node file %+v, %v: want no new pods while fenced", file, err)
+	}
+	if out := testns.Run(t, "ip", "addr", "show", "dev", "weft0"); !strings.Contains(out, "10.244.1.1/24") {
+		t.Errorf("the pods' gateway is gone:\n%s", out)
+	}
+}
+
+// A lease that comes after the peers costs the peers nothing.
+func TestLeaseAfterPeers(t *testing.T) {
+	l := testLoop(t)
+	l.in.setLease(store.Lease{State: store.Waiting})
+	l.in.setSnapshot(snapshotOf(testPeer(2, "198.18.0.2"), testPeer(3, "198.18.9.3")))
+	before := l.roundWant(t, false).writes
+	if !strings.Contains(routes(t), "10.244.2.0/24") {
+		t.Errorf("peers wait for the lease:\n%s", routes(t))
+	}
+	l.in.setLease(leased("10.244.1.0/24"))
+	after := l.roundWant(t, true).writes
+	if after-before != 3 { // two addresses and the blackhole
+		t.Errorf("the lease cost %d messages, want 3", after-before)
+	}
+	again := anotherLoop(t, t.TempDir())
+	again.in.now = l.in.take()
+	if s := again.roundWant(t, true); s.writes != 0 {
+		t.Errorf("a fresh start writes %d messages", s.writes)
 	}
 }
 

@@ -33,32 +33,39 @@ type wanted struct {
 }
 
 // follow brings what is wanted up to date with in. It returns false while too
-// little is known to want anything: nothing may be removed for that reason.
+// little is known to want anything: nothing may be removed for that reason. A
+// lease is not waited for: the peers are programmed while it is claimed, and
+// what an earlier life of this agent had leased stays as it is meanwhile.
 func (w *wanted) follow(in inputs) bool {
 	if in.snapshot == nil || in.snapshot.Spec == nil || in.underlay.MTU == 0 {
 		return w.known
 	}
-	subnets, draining := w.subnets(in)
-	if !w.known && in.lease.State != store.Leased {
-		return false
+	if !w.known && in.lease.State == store.Refused {
+		return false // another host is this node
 	}
+	subnets, draining := w.subnets(in)
 	next := backends.Input{Spec: in.snapshot.Spec, Self: w.input.Self, Underlay: in.underlay, Subnets: subnets}
 	w.draining = draining
-	if w.known && sameInput(w.input, next) {
-		w.followPeers(in)
-	} else {
+	if !w.known || !sameFabric(w.input, next) {
 		w.input, w.peers, w.down, w.known = next, in.snapshot.Peers, in.down, true
 		w.host.SetWant(w.all())
+		return true
 	}
+	if !slices.Equal(w.input.Subnets, subnets) { // no concern of the peers'
+		w.host.Update(w.backend.Base(w.input), w.backend.Base(next))
+		w.input = next
+	}
+	w.followPeers(in)
 	return true
 }
 
-// sameInput compares without walking the networks where the pointers say it.
-func sameInput(a, b backends.Input) bool {
+// sameFabric compares all but the node's own subnets, and the specification
+// without walking it where the pointers say it.
+func sameFabric(a, b backends.Input) bool {
 	if a.Spec != b.Spec && !reflect.DeepEqual(a.Spec, b.Spec) {
 		return false
 	}
-	return slices.Equal(a.Subnets, b.Subnets) && reflect.DeepEqual(a.Underlay, b.Underlay)
+	return reflect.DeepEqual(a.Underlay, b.Underlay)
 }
 
 // subnets are those leased now and, as long as the fabric shows nobody else

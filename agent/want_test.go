@@ -90,8 +90,7 @@ func TestNothingIsWantedBeforeEnoughIsKnown(t *testing.T) {
 	for name, change := range map[string]func(*inputs){
 		"no snapshot": func(in *inputs) { in.snapshot = nil },
 		"no fabric":   func(in *inputs) { in.snapshot = &fabric.Snapshot{} },
-		"no lease":    func(in *inputs) { in.lease = store.Lease{State: store.Waiting} },
-		"exhausted":   func(in *inputs) { in.lease = store.Lease{State: store.Exhausted} },
+		"refused":     func(in *inputs) { in.lease = store.Lease{State: store.Refused} },
 		"no underlay": func(in *inputs) { in.underlay = kernel.Underlay{} },
 	} {
 		t.Run(name, func(t *testing.T) {

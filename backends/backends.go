@@ -19,8 +19,8 @@ type Input struct {
 	Spec     *fabric.Spec
 	Self     fabric.NodeID
 	Underlay kernel.Underlay
-	// Subnets are this node's own, sorted; the first of a family gives the
-	// VTEP's address.
+	// Subnets are this node's own; the first of a family gives the VTEP's
+	// address. Base depends on them, Peer must not.
 	Subnets []netip.Prefix
 }
 
