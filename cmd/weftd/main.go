@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -47,9 +48,7 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "weftd:", err)
 		return exitConfig
 	}
-	// The working set is small and bursts (a list of ten thousand nodes) are
-	// short: collect early rather than stay large.
-	debug.SetGCPercent(40)
+	tuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	err = agent.Run(ctx, agent.Options{Config: cfg, Log: log, Notify: notify})
@@ -71,6 +70,17 @@ func configure(flags *pflag.FlagSet) (*config.Node, *logrus.Entry, error) {
 	}
 	log, err := logger(cfg.Log)
 	return cfg, log, err
+}
+
+// tuneMemory makes the start cheap and what follows small. Nothing is collected
+// before the heap has 32 MiB (8 times the runtime's least of 4 MiB): the list
+// of some thousand nodes is decoded once and mostly stays. From the first
+// collection on the heap may grow by 40 % between two, as an agent that
+// serves bursts from then on must not stay large.
+func tuneMemory() {
+	debug.SetGCPercent(800)
+	type sentinel struct{ self *sentinel } // a pointer keeps it out of shared tiny blocks
+	runtime.AddCleanup(new(sentinel), func(percent int) { debug.SetGCPercent(percent) }, 40)
 }
 
 // notify passes on to systemd; without one it does nothing.
