@@ -181,6 +181,17 @@ func TestInterfaceIsTaken(t *testing.T) {
 	w.addAs(call{command: "ADD", id: p.id, netns: p.netns, ifname: "net1"})
 }
 
+// TestTakenWhileAttachedElsewhere: a sandbox that cannot be attached does not
+// cost the older one of the same name its interface.
+func TestTakenWhileAttachedElsewhere(t *testing.T) {
+	w := newWorld(t, "10.1.2.0/24")
+	p, q := w.pod("c1"), w.pod("c1")
+	w.add(p)
+	w.in(q, "ip", "link", "add", "eth0", "type", "bridge")
+	w.fails(call{command: "ADD", id: q.id, netns: q.netns}, codeTaken, "interface of this name already")
+	w.in(p, "ping", "-c", "1", "-w", "20", "10.1.2.1")
+}
+
 func TestHostInterfaceOfSomebodyElse(t *testing.T) {
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")

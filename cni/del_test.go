@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,11 +93,15 @@ func TestReuseIsReachable(t *testing.T) {
 	}
 	w.in(peer, "ping", "-c", "1", "-w", "20", "10.1.2.3")
 	w.in(peer, "ip", "neigh", "replace", "10.1.2.3", "lladdr", "0a:58:0a:01:02:03", "dev", "eth0", "nud", "permanent")
-	w.host("ip", "neigh", "replace", "10.1.2.3", "dev", "weft0", "nud", "failed")
+	const other = "02:00:00:00:00:99"
+	w.host("ip", "neigh", "replace", "10.1.2.3", "lladdr", other, "dev", "weft0", "nud", "stale")
 	w.del(&pod{id: "c0"})
 	r, _ := w.add(w.pod("new"))
 	if got := r.IPs[0].Address.IP.String(); got != "10.1.2.3" {
 		t.Fatalf("got %s", got)
+	}
+	if out := w.host("ip", "neigh", "show", "10.1.2.3", "dev", "weft0"); strings.Contains(out, other) {
+		t.Errorf("the host still remembers %s", out)
 	}
 	w.in(peer, "ping", "-c", "1", "-w", "20", "10.1.2.3")
 	w.host("ping", "-c", "1", "-w", "20", "10.1.2.3")
