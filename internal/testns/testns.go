@@ -19,6 +19,10 @@ import (
 // reexec is set in the environment of the copy that runs in a user namespace.
 const reexec = "WEFT_TEST_IN_USERNS"
 
+// forbidden is the exit status of the copy that may not do what tests need; it
+// is none of package testing's.
+const forbidden = 75
+
 // LeftOut begins the message of every test that is skipped because no
 // namespace can be had; the test report counts these and accepts no others.
 const LeftOut = "left out: no network namespace can be had here"
@@ -27,7 +31,16 @@ const LeftOut = "left out: no network namespace can be had here"
 // otherwise again in a user namespace where this user is root. Call it from
 // TestMain and pass its result to os.Exit.
 func Main(m *testing.M) int {
-	if os.Geteuid() == 0 || os.Getenv(reexec) != "" {
+	switch {
+	case os.Getenv(reexec) != "":
+		// What /proc shows must be the processes of this namespace, so that
+		// /proc/<pid>/ns/net is found by those that are told a pid.
+		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+			fmt.Fprintf(os.Stderr, "mount /proc in the user namespace: %v\n", err)
+			return forbidden
+		}
+		return m.Run()
+	case os.Geteuid() == 0:
 		return m.Run()
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
@@ -44,7 +57,7 @@ func Main(m *testing.M) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &exit):
+	case errors.As(err, &exit) && exit.ExitCode() != forbidden:
 		return exit.ExitCode()
 	}
 	fmt.Fprintf(os.Stderr, "no user namespace: %v\n", err)
