@@ -170,7 +170,7 @@ func programming(r kernel.Report) string {
 	switch {
 	case len(r.Failed) > 0:
 		f := r.Failed[0]
-		return plural(len(r.Failed), "kernel object failed", "kernel objects failed") + ", first " + f.Kind + " " + f.Object + ": " + f.Err.Error()
+		return plural(len(r.Failed), "kernel object failed", "kernel objects failed") + ", first " + f.Object + ": " + f.Err.Error()
 	case len(r.Conflicts) > 0:
 		c := r.Conflicts[0]
 		return plural(len(r.Conflicts), "conflict", "conflicts") + " with others' objects, first " + c.Object + " held by " + c.Holder

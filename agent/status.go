@@ -44,7 +44,7 @@ func (a *agent) fromLoop(s *api.Status) {
 		return
 	}
 	for _, f := range sum.report.Failed {
-		s.Failed = append(s.Failed, fmt.Sprintf("%s %s: %v", f.Kind, f.Object, f.Err))
+		s.Failed = append(s.Failed, fmt.Sprintf("%s: %v", f.Object, f.Err))
 	}
 	for _, c := range sum.report.Conflicts {
 		s.Conflicts = append(s.Conflicts, fmt.Sprintf("%s: held by %s", c.Object, c.Holder))

@@ -28,9 +28,9 @@ func direct(objs *kernel.Objects, in backends.Input, r backends.Remote, f fabric
 	return backends.Way{Kind: fabric.PathDirect, Reason: "on the same segment"}
 }
 
-// overlay adds what leads to r's VTEP. The VTEP's address in a family is that
-// of its first subnet; it is never asked for by ARP or ND and need not be
-// connected (onlink), the neighbour entry answers for it.
+// overlay adds what leads to r's VTEP: a gateway that is never asked for by ARP
+// or ND, because the neighbour entry answers for it, and that need not be
+// connected (onlink).
 func overlay(objs *kernel.Objects, in backends.Input, r backends.Remote, first netip.Prefix) backends.Way {
 	far := r.Underlay.Get(outer(in.Underlay))
 	switch {
@@ -42,11 +42,25 @@ func overlay(objs *kernel.Objects, in backends.Input, r backends.Remote, first n
 		return backends.Way{Reason: "it has no VTEP MAC address"}
 	}
 	dev, f := DeviceName(in.Spec), fabric.FamilyOf(first.Addr())
-	objs.Neighs = append(objs.Neighs, kernel.Neigh{NeighKey: kernel.NeighKey{Link: dev, Addr: first.Addr()}, MAC: r.VTEPMAC})
+	gateway := vtep(first, r.VTEPMAC)
+	objs.Neighs = append(objs.Neighs, kernel.Neigh{NeighKey: kernel.NeighKey{Link: dev, Addr: gateway}, MAC: r.VTEPMAC})
 	objs.Nexthops = append(objs.Nexthops, kernel.Nexthop{
-		ID: kernel.NexthopID(r.Index, f, 0), Link: dev, Gateway: first.Addr(), OnLink: true,
+		ID: kernel.NexthopID(r.Index, f, 0), Link: dev, Gateway: gateway, OnLink: true,
 	})
 	return backends.Way{Kind: fabric.PathVXLAN, Reason: "over the overlay"}
+}
+
+// vtep is the address by which a peer's VTEP is the gateway of a family. In
+// IPv4 it is that of the peer's first subnet. In IPv6 the kernel refuses an
+// onlink gateway to which a route leads through another device
+// (net/ipv6/route.c, ip6_validate_gw), be it the peer's own route while it
+// moves into the overlay; the link-local address that follows from the MAC
+// (RFC 4291, appendix A) is beyond the reach of any route.
+func vtep(first netip.Prefix, m fabric.MAC) netip.Addr {
+	if first.Addr().Is4() {
+		return first.Addr()
+	}
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
 }
 
 // forwarding leads frames for r's VTEP to its underlay address.
@@ -74,7 +88,7 @@ func routes(objs *kernel.Objects, in backends.Input, r backends.Remote, f fabric
 
 func key(p netip.Prefix) kernel.RouteKey { return kernel.RouteKey{Dst: p, Metric: kernel.Metric} }
 
-// firstOf is the first subnet of a family; its address is the VTEP's.
+// firstOf is the first subnet of a family.
 func firstOf(subnets []fabric.Subnet, f fabric.Family) (netip.Prefix, bool) {
 	for _, s := range subnets {
 		if fabric.FamilyOf(s.Prefix.Addr()) == f {

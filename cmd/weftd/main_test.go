@@ -114,10 +114,11 @@ func TestAgentWithoutEtcdAnswersAndStops(t *testing.T) {
 	if text := string(buf[:n]); !strings.HasPrefix(text, "STATUS=not ready: ") || strings.Contains(text, "READY=1") {
 		t.Errorf("told the service manager %q", text)
 	}
-	status, err := api.Dial(filepath.Join(dir, "run")).Status(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	var status *api.Status
+	poll(t, func() (err error) {
+		status, err = api.Dial(filepath.Join(dir, "run")).Status(context.Background())
+		return err
+	})
 	if status.Ready || len(status.NotReady) == 0 || status.Etcd.Connected {
 		t.Errorf("status %+v", status)
 	}

@@ -67,7 +67,7 @@ func Main(m *testing.M) int {
 // New moves the calling test into a new network namespace with lo up. The
 // goroutine stays locked to its thread; goroutines it starts are elsewhere,
 // but sockets opened here and programs started here are inside.
-func New(t *testing.T) {
+func New(t testing.TB) {
 	t.Helper()
 	runtime.LockOSThread() // never unlocked: the thread ends with the test
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -86,7 +86,7 @@ func New(t *testing.T) {
 }
 
 // Run runs a program in the test's namespace and fails the test if it fails.
-func Run(t *testing.T, name string, args ...string) string {
+func Run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
