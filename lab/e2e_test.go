@@ -49,11 +49,20 @@ func upLab(t *testing.T, topo Topology) (context.Context, *Lab) {
 	return ctx, l
 }
 
-// showLogs puts the end of every agent's log into the test's.
+// showLogs puts into the test's log what every host's agent and kernel have
+// to say.
 func showLogs(t *testing.T, l *Lab) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
 	for _, h := range l.Hosts {
-		out, err := h.Run(context.Background(), "tail", "-n", "25", h.Agent.LogFile())
-		t.Logf("%s: %v\n%s", h.Agent.LogFile(), err, out)
+		for _, cmd := range []string{
+			"tail -n 25 " + h.Agent.LogFile(), l.bin.Weft + " status --config " + h.ConfigFile(),
+			"ip -4 route", "ip -6 route", "ip neigh", "bridge fdb show dev weft.1",
+		} {
+			words := strings.Fields(cmd)
+			out, err := h.Run(ctx, words[0], words[1:]...)
+			t.Logf("%s: %s: %v\n%s", h.Spec.Name, cmd, err, out)
+		}
 	}
 }
 

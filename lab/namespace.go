@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -142,9 +143,36 @@ func (n *Namespace) Dial(ctx context.Context, network, address string) (conn net
 
 // ListenTCP opens a listener inside the namespace.
 func (n *Namespace) ListenTCP(at netip.AddrPort) (l *net.TCPListener, err error) {
-	err = n.Do(func() (err error) {
+	err = n.bind(func() (err error) {
 		l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 		return err
 	})
 	return l, err
+}
+
+// ListenUDP opens a socket inside the namespace.
+func (n *Namespace) ListenUDP(at netip.AddrPort) (conn *net.UDPConn, err error) {
+	err = n.bind(func() (err error) {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+		return err
+	})
+	return conn, err
+}
+
+// bind runs open inside the namespace, again for a second while the address
+// is in use: a socket that was closed lives on for a moment in a child that
+// some other goroutine has forked and that has not reached its exec yet.
+func (n *Namespace) bind(open func() error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var other error
+	err := await(ctx, "the address", func() error {
+		err := n.Do(open)
+		if errors.Is(err, unix.EADDRINUSE) {
+			return err
+		}
+		other = err
+		return nil
+	})
+	return errors.Join(err, other)
 }

@@ -172,23 +172,21 @@ func (m *Mesh) openFamily(ends []Endpoint, f fabric.Family) error {
 
 // listenUDP opens a socket with room for bursts: what is lost in the probe
 // itself would be blamed on the fabric.
-func listenUDP(n *Namespace, at netip.AddrPort) (conn *net.UDPConn, err error) {
-	err = n.Do(func() (err error) {
-		if conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)); err != nil {
-			return err
+func listenUDP(n *Namespace, at netip.AddrPort) (*net.UDPConn, error) {
+	conn, err := n.ListenUDP(at)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, raw.Control(func(fd uintptr) {
+		const room = 4 << 20
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) != nil {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, room)
 		}
-		raw, err := conn.SyscallConn()
-		if err != nil {
-			return err
-		}
-		return raw.Control(func(fd uintptr) {
-			const room = 4 << 20
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) != nil {
-				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, room)
-			}
-		})
 	})
-	return conn, err
 }
 
 // send sends each flow's requests at the rate until ctx ends, the flows

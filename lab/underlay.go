@@ -1,12 +1,15 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/fabric"
 )
@@ -91,7 +94,7 @@ func (l *Lab) linkToSpine(n *Namespace, dev, port string, k, mtu int) error {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(n.waitAddrs(dev), l.spine.waitAddrs(port))
 }
 
 // rackSwitch makes rack i: a bridge whose own addresses are the hosts'
@@ -136,7 +139,7 @@ func (l *Lab) routeRack(i int) error {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(tor.waitAddrs(torUplink), l.spine.waitAddrs(l.Topo.Racks[i-1].Name))
 }
 
 // plug joins a host to its rack. j is its number in the rack, from 1.
@@ -161,7 +164,7 @@ func (l *Lab) plug(h *Host, i, j int) error {
 			return err
 		}
 	}
-	return nil
+	return errors.Join(h.waitAddrs(uplink), tor.waitAddrs(torBridge))
 }
 
 // veth makes a pair of interfaces, one end in each namespace, both up.
@@ -211,6 +214,31 @@ func (n *Namespace) enslave(name, bridge string) error {
 func (n *Namespace) addAddr(name string, p netip.Prefix) error {
 	return n.change(name, "address "+p.String(), func(l netlink.Link) error {
 		return n.links.AddrReplace(l, &netlink.Addr{IPNet: ipNet(p)})
+	})
+}
+
+// waitAddrs waits until the addresses of a device that has a carrier can be
+// bound to and answer. Even with duplicate address detection switched off an
+// IPv6 address is tentative, and its solicited-node group not joined, until a
+// work queue has looked (net/ipv6/addrconf.c, addrconf_dad_work).
+func (n *Namespace) waitAddrs(dev string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	link, err := n.link(dev)
+	if err != nil {
+		return err
+	}
+	return await(ctx, "the addresses of "+dev+" in "+n.Name, func() error {
+		addrs, err := n.links.AddrList(link, netlink.FAMILY_V6)
+		if err != nil {
+			return err
+		}
+		for _, a := range addrs {
+			if a.Flags&unix.IFA_F_TENTATIVE != 0 {
+				return fmt.Errorf("%s is tentative", a.IPNet)
+			}
+		}
+		return nil
 	})
 }
 
