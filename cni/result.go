@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"net/netip"
@@ -66,5 +67,21 @@ func answer(r request, w io.Writer, res *current.Result) error {
 	if err != nil {
 		return err
 	}
-	return old.PrintTo(w)
+	now, ok := old.(*current.Result)
+	if !ok {
+		return old.PrintTo(w)
+	}
+	// What Result.MarshalJSON gives, without its detour over a map and back:
+	// that took a tenth of the plugin's own time.
+	doc := struct {
+		*plain
+		DNS *types.DNS `json:"dns,omitempty"`
+	}{plain: (*plain)(now)}
+	if !now.DNS.IsEmpty() {
+		doc.DNS = &now.DNS
+	}
+	return json.NewEncoder(w).Encode(doc)
 }
+
+// plain is a Result without its methods.
+type plain current.Result

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"math/bits"
 	"net/netip"
 	"sync/atomic"
@@ -84,6 +83,17 @@ const (
 
 var ne = binary.NativeEndian
 
+// sum continues a 32-bit FNV-1a over b. Every step can be undone, so no change
+// of one byte goes unseen; and unlike a CRC it needs no tables, whose making
+// would cost the plugin more than all of its sums.
+func sum(b []byte, from uint32) uint32 {
+	h := 2166136261 ^ from
+	for _, c := range b {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
+
 // table is the mapped content of a slot file.
 type table []byte
 
@@ -108,7 +118,7 @@ func newGeometry(subnet netip.Prefix, boot [16]byte) geometry {
 	a := subnet.Addr().As16()
 	return geometry{
 		subnet: subnet, slots: n, buckets: max(16, uint32(1)<<bits.Len32(n/4)),
-		seed: crc(a[:], crc(boot[:], uint32(subnet.Bits()))),
+		seed: sum(a[:], sum(boot[:], uint32(subnet.Bits()))),
 	}
 }
 
@@ -143,10 +153,7 @@ func (t table) put64(off int, v uint64) { ne.PutUint64(t[off:], v) }
 func (t table) intent() uint64          { return atomic.LoadUint64(t.intentWord()) }
 func (t table) setIntent(v uint64)      { atomic.StoreUint64(t.intentWord(), v) }
 func (t table) intentWord() *uint64     { return (*uint64)(unsafe.Pointer(&t[offIntent])) }
-func (t table) countsSum() uint32       { return crc(t[offSerial:countersEnd], 0) }
-func crc(b []byte, seed uint32) uint32 {
-	return crc32.Update(seed, crc32.MakeTable(crc32.Castagnoli), b)
-}
+func (t table) countsSum() uint32       { return sum(t[offSerial:countersEnd], 0) }
 func (g geometry) at(slot uint32) int   { return g.slotsAt() + int(slot)*slotSize }
 func (g geometry) bucket(k key) int     { return pageSize + int(ne.Uint32(k[:])&(g.buckets-1))*4 }
 func (g geometry) usable(n uint32) bool { return n >= firstSlot && n < g.slots }
@@ -175,7 +182,7 @@ func (t table) writeIdentity(g geometry, boot [16]byte) {
 }
 
 func (t table) identitySum() uint32 {
-	return crc(t[offBoot:identityEnd], crc(t[:offIDSum], 0))
+	return sum(t[offBoot:identityEnd], sum(t[:offIDSum], 0))
 }
 
 // checkIdentity reports whether the file is one of this version, for this
@@ -205,7 +212,7 @@ func (t table) checkIdentity(g geometry, boot [16]byte) error {
 // recordSum covers a slot's content, its state and its place.
 func (t table) recordSum(g geometry, slot uint32) uint32 {
 	at := g.at(slot)
-	return crc(t[at+slotKey:at+slotEnd], crc(t[at:at+slotSum], g.seed+slot))
+	return sum(t[at+slotKey:at+slotEnd], sum(t[at:at+slotSum], g.seed+slot))
 }
 
 // state returns a slot's state, or an error if the slot is damaged.

@@ -124,13 +124,11 @@ func (s Sockets) Attach(p *Pod, bridge *Link) (Ends, error) {
 	name := p.HostInterface()
 	var b rtnl.Batch
 	p.pair(&b, name, bridge.Index)
-	header(&b, unix.RTM_NEWLINK, 0, 0, 0)
-	b.String(unix.IFLA_IFNAME, name)
-	b.String(unix.IFLA_IFALIAS, alias(p.Attachment, p.Addrs))
 	quiet(&b, name)
 	optional := []int{b.Len() - 1}
 	header(&b, unix.RTM_NEWLINK, 0, 0, unix.IFF_UP)
 	b.String(unix.IFLA_IFNAME, name)
+	b.String(unix.IFLA_IFALIAS, alias(p.Attachment, p.Addrs))
 	for _, a := range p.Addrs {
 		forget(&b, bridge.Index, a.Addr())
 		optional = append(optional, b.Len()-1)

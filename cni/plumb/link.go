@@ -23,11 +23,14 @@ type Link struct {
 	Alias  string
 }
 
+const skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS, not in x/sys
+
 // GetLink returns the interface called name, or nil if there is none.
 func GetLink(c *rtnl.Conn, name string) (*Link, error) {
 	var b rtnl.Batch
 	header(&b, unix.RTM_GETLINK, 0, 0, 0)
 	b.String(unix.IFLA_IFNAME, name)
+	b.U32(unix.IFLA_EXT_MASK, skipStats)
 	var l *Link
 	err := c.Request(&b, func(m rtnl.Message) (err error) {
 		l, err = decodeLink(m.Data)
