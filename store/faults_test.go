@@ -10,7 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/weft-net/weft/fabric"
@@ -107,6 +109,26 @@ func TestWipeWithADeadNode(t *testing.T) {
 	a.waitSnap("it to be gone", func(s *fabric.Snapshot) bool { return s.Hold == nil && len(s.Peers) == 4 })
 }
 
+// A rack that is taken out with `weft node remove` is gone at once, however
+// many nodes it had: each leaves a mark that it was meant.
+func TestRemoveManyNodes(t *testing.T) {
+	t.Parallel()
+	e, _ := fabricWith(t, "10.244.0.0/16", 24, "1h", "2s")
+	agents := five(t, e.url)
+	for _, a := range agents[1:] {
+		a.stop()
+	}
+	st := operator(t, e)
+	for i := range 4 {
+		name := testNode(i + 1).Name
+		eventually(t, name+" to be removed", func() error { return st.RemoveNode(context.Background(), name) })
+	}
+	s := agents[0].waitSnap("four nodes to be gone", func(s *fabric.Snapshot) bool { return len(s.Peers) == 1 || s.Hold != nil })
+	if s.Hold != nil {
+		t.Errorf("held: %s", describe(s))
+	}
+}
+
 // restore replaces the server's data by a snapshot's, as an operator would.
 func (e *etcdServer) restore(snapshot string) {
 	e.t.Helper()
@@ -159,6 +181,36 @@ func TestRestoreFromAnOlderCopy(t *testing.T) {
 	must(t, err)
 	if resp.Count != 6 {
 		t.Errorf("%d node records, want 6", resp.Count)
+	}
+}
+
+// The restored etcd has been written to, beyond the revision that the agents
+// saw, before they reach it: only its content tells that it is another history.
+func TestRestoreThatRanAhead(t *testing.T) {
+	t.Parallel()
+	e, c := fabricWith(t, "10.244.0.0/16", 24, "1h", "15s")
+	ghost := testNode(50)
+	ghost.Index = 51
+	put(t, c, nodeKey(ghost.Name), encodeJSON(ghost))
+	backup := e.save()
+	del(t, c, nodeKey(ghost.Name))
+	relay := newRelay(t, e.url)
+	agents := five(t, relay.url)
+	before := shares(agents)
+	relay.cut()
+	e.stop()
+	e.restore(backup)
+	e.start()
+	c = e.client()
+	for i := range 60 {
+		put(t, c, "noise", fmt.Sprint(i))
+	}
+	relay.mend()
+	for i, a := range agents {
+		a.waitSnap("the restored history, and all records back", func(s *fabric.Snapshot) bool {
+			return len(s.Peers) == 6 && s.Peer(ghost.ID) != nil && s.Hold == nil && allShares(s, before)
+		})
+		a.neverLost(before[i])
 	}
 }
 
@@ -235,6 +287,65 @@ func TestCompaction(t *testing.T) {
 	}
 }
 
+// An etcd that is out of space still renews leases: who is in stays in, who
+// comes is told why it must wait, and all goes on when there is space again.
+func TestOutOfSpace(t *testing.T) {
+	t.Parallel()
+	e := newEtcd(t, "--quota-backend-bytes", "4194304")
+	c, ctx := e.client(), context.Background()
+	put(t, c, keyFabric, fabricValue("10.244.0.0/16", 24, "6s", "2s"))
+	a := startAgent(t, []string{e.url}, testNode(1))
+	lease := a.waitState(Leased)
+	eventually(t, "etcd to be full", func() error {
+		_, err := c.Put(ctx, "/filler", strings.Repeat("x", 500_000))
+		if is(err, rpctypes.ErrNoSpace) {
+			return nil
+		}
+		return fmt.Errorf("not yet: %v", err)
+	})
+	n := testNode(1)
+	n.MTU = 9000
+	a.ss.SetSelf(n) // has something to write now, and cannot
+	b := startAgent(t, []string{e.url}, testNode(2))
+	eventually(t, "the reason", func() error {
+		if _, l := b.now(); l.State != Waiting || !strings.Contains(l.Reason, "out of space") {
+			return fmt.Errorf("%+v", l)
+		}
+		return nil
+	})
+	eventually(t, "the leases to be renewed past their life", func() error {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if time.Since(a.at) < 8*time.Second {
+			return fmt.Errorf("leased %v ago", time.Since(a.at))
+		}
+		return nil
+	})
+	if p := b.waitSnap("node-1", func(s *fabric.Snapshot) bool { return len(s.Peers) == 1 }).Peers[0]; !p.Alive || len(p.Subnets) != 1 {
+		t.Errorf("node-1 was lost: %+v", p)
+	}
+	if _, l := a.now(); !equalLease(l, lease) {
+		t.Errorf("lease %+v, before %+v", l, lease)
+	}
+	resp, err := c.Get(ctx, "/filler")
+	must(t, err)
+	_, err = c.Compact(ctx, resp.Header.Revision)
+	must(t, err)
+	_, err = c.Defragment(ctx, e.url)
+	must(t, err)
+	alarms, err := c.AlarmList(ctx)
+	must(t, err)
+	for _, m := range alarms.Alarms {
+		_, err := c.AlarmDisarm(ctx, &clientv3.AlarmMember{MemberID: m.MemberID, Alarm: m.Alarm})
+		must(t, err)
+	}
+	b.waitState(Leased)
+	b.waitSnap("the MTU", func(s *fabric.Snapshot) bool { p := s.Peer(n.ID); return p != nil && p.MTU == 9000 })
+	if n := strings.Count(b.logs.String(), "cannot be written"); n != 1 {
+		t.Errorf("the trouble was logged %d times", n)
+	}
+}
+
 // A frozen etcd is noticed, and nothing is lost when it thaws.
 func TestFrozenEtcd(t *testing.T) {
 	t.Parallel()
@@ -277,98 +388,6 @@ func TestFencedByTime(t *testing.T) {
 	relay.mend()
 	if l := a.waitState(Leased); subnetsOf(l) != subnetsOf(before) || l.Subnets[0].Epoch != before.Subnets[0].Epoch+1 {
 		t.Errorf("after the partition %+v, before %+v", l, before)
-	}
-}
-
-func cacheOfNode0(path string) agentOption {
-	return func(_ *Config, o *SessionOptions) {
-		if o.Self.Name == "node-0" {
-			o.CacheFile = path
-		}
-	}
-}
-
-// A host boots into a working fabric while etcd is down, and does not trust
-// its cache longer than its lease lived.
-func TestCache(t *testing.T) {
-	t.Parallel()
-	e, _ := fabricWith(t, "10.244.0.0/16", 24, "1h", "15s")
-	cache := filepath.Join(t.TempDir(), "snapshot.json")
-	agents := five(t, e.url, cacheOfNode0(cache))
-	_, share := agents[0].now()
-	agents[0].stop()
-	e.stop()
-
-	b := startAgent(t, []string{e.url}, testNode(0), withCache(cache))
-	s := b.waitSnap("the cached fabric", func(s *fabric.Snapshot) bool { return s.Cached })
-	if !fiveWhole(s) || s.Spec == nil {
-		t.Errorf("cached: %s", describe(s))
-	}
-	if l := b.waitState(Leased); !equalLease(l, share) {
-		t.Errorf("cached lease %+v, want %+v", l, share)
-	}
-	if st := b.ss.Etcd(); !st.Cached || st.Connected {
-		t.Errorf("status %+v", st)
-	}
-	e.start()
-	b.waitSnap("the real fabric", func(s *fabric.Snapshot) bool { return !s.Cached && fiveWhole(s) })
-	if l := b.waitState(Leased); !equalLease(l, share) || b.sawState(Fenced) {
-		t.Errorf("real lease %+v, want %+v", l, share)
-	}
-	b.stop()
-	e.stop()
-
-	text, err := os.ReadFile(cache)
-	must(t, err)
-	i := strings.Index(string(text), `"kept":"`) + len(`"kept":"`)
-	old := string(text[:i]) + "2001" + string(text[i+4:])
-	must(t, os.WriteFile(cache, []byte(old), 0o600))
-	d := startAgent(t, []string{e.url}, testNode(0), withCache(cache))
-	if l := d.waitState(Fenced); len(l.Subnets) != 0 {
-		t.Errorf("lease of 2001: %+v", l)
-	}
-}
-
-// An etcd that was wiped while the agent was down does not take the peers that
-// the cache knows.
-func TestCacheAgainstAWipedEtcd(t *testing.T) {
-	t.Parallel()
-	e, c := fabricWith(t, "10.244.0.0/16", 24, "1h", "15s")
-	cache := filepath.Join(t.TempDir(), "snapshot.json")
-	agents := five(t, e.url, cacheOfNode0(cache))
-	for _, a := range agents {
-		a.stop()
-	}
-	del(t, c, "", clientv3.WithPrefix())
-	a := startAgent(t, []string{e.url}, testNode(0), withCache(cache))
-	s := a.waitSnap("the real list", func(s *fabric.Snapshot) bool { return s.Revision > 0 && !s.Cached })
-	if s.Hold == nil || held(s) != 4 || s.Spec == nil {
-		t.Errorf("want four held: %s", describe(s))
-	}
-}
-
-// A cache that cannot be read or written costs one warning.
-func TestBrokenCache(t *testing.T) {
-	t.Parallel()
-	e, _ := fabricWith(t, "10.244.0.0/16", 24, "1h", "15s")
-	for name, content := range map[string]string{"garbage": "{", "other": `{"version":1,"nodeID":"someone"}`, "version": `{"version":99}`, "empty": ""} {
-		path := filepath.Join(t.TempDir(), name)
-		must(t, os.WriteFile(path, []byte(content), 0o600))
-		a := startAgent(t, []string{e.url}, testNode(1), withCache(path))
-		a.waitState(Leased)
-		a.stop()
-		if n := strings.Count(a.logs.String(), "cached snapshot is not used"); n != 1 {
-			t.Errorf("%s: %d warnings:\n%s", name, n, a.logs)
-		}
-		if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), "id-node-1") {
-			t.Errorf("%s: the cache was not replaced: %v", name, err)
-		}
-	}
-	a := startAgent(t, []string{e.url}, testNode(1), withCache("/proc/nowhere/snapshot.json"))
-	a.waitState(Leased)
-	a.stop()
-	if n := strings.Count(a.logs.String(), "cannot be cached"); n != 1 {
-		t.Errorf("unwritable: %d warnings:\n%s", n, a.logs)
 	}
 }
 

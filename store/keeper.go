@@ -90,14 +90,7 @@ func (k *keeper) keep(ctx context.Context, leases []etcdLease) (next []etcdLease
 	}
 	answers := make(chan renewal)
 	tasks.start(func() { receive(ctx, stream, answers) })
-
-	var queue []time.Time // when the unanswered ones were sent; answers come in order
-	renew := func(l etcdLease) error {
-		k.store.count("keepalive", nil)
-		queue = append(queue, time.Now())
-		return stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(l.id)})
-	}
-	due := make([]time.Time, len(leases))
+	r := &renewer{store: k.store, stream: stream, leases: leases, due: make([]time.Time, len(leases))}
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
@@ -106,32 +99,55 @@ func (k *keeper) keep(ctx context.Context, leases []etcdLease) (next []etcdLease
 			return nil, ctx.Err()
 		case next = <-k.leases:
 			return next, nil
-		case r := <-answers:
-			if r.err != nil {
-				return nil, k.store.failed("keepalive", cli, r.err)
+		case a := <-answers:
+			if a.err != nil {
+				return nil, k.store.failed("keepalive", cli, a.err)
 			}
-			if len(queue) > 0 {
-				r.sent, queue = queue[0], queue[1:]
-			}
-			if !k.send(ctx, r) {
+			if !k.send(ctx, r.answered(a)) {
 				return nil, ctx.Err()
 			}
 		case <-tick.C:
-			if len(queue) > 0 && time.Since(queue[0]) > answerLimit {
-				return nil, fmt.Errorf("etcd has not answered a lease renewal for %v", answerLimit)
-			}
-			for i, l := range leases {
-				if time.Now().Before(due[i]) {
-					continue
-				}
-				if err := renew(l); err != nil {
-					continue // the stream's own error comes with the answers
-				}
-				due[i] = time.Now().Add(period(l.ttl))
+			if err := r.renew(time.Now()); err != nil {
+				return nil, err
 			}
 			tick.Reset(time.Second)
 		}
 	}
+}
+
+// renewer sends what is due on one stream. Answers come in order.
+type renewer struct {
+	store   *Store
+	stream  pb.Lease_LeaseKeepAliveClient
+	leases  []etcdLease
+	due     []time.Time
+	waiting []time.Time // when the unanswered ones were sent
+}
+
+func (r *renewer) renew(now time.Time) error {
+	if len(r.waiting) > 0 && now.Sub(r.waiting[0]) > answerLimit {
+		return fmt.Errorf("etcd has not answered a lease renewal for %v", answerLimit)
+	}
+	for i, l := range r.leases {
+		if now.Before(r.due[i]) {
+			continue
+		}
+		r.store.count("keepalive", nil)
+		if r.stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(l.id)}) != nil {
+			return nil // the stream's own error comes where the answers do
+		}
+		r.waiting = append(r.waiting, now)
+		r.due[i] = now.Add(period(l.ttl))
+	}
+	return nil
+}
+
+// answered says when the renewal that this answers was sent.
+func (r *renewer) answered(a renewal) renewal {
+	if len(r.waiting) > 0 {
+		a.sent, r.waiting = r.waiting[0], r.waiting[1:]
+	}
+	return a
 }
 
 // period is how often a lease is renewed: three times in its life, and a long

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -31,10 +32,11 @@ type agent struct {
 	stop func()
 	logs *lockedBuffer
 
-	mu     sync.Mutex // guards the next three
+	mu     sync.Mutex // guards the rest
 	snap   *fabric.Snapshot
 	lease  Lease
 	leases []Lease
+	at     time.Time // of the last change of the lease
 	snaps  []*fabric.Snapshot
 }
 
@@ -87,6 +89,7 @@ func (a *agent) onLease(l Lease) {
 	defer a.mu.Unlock()
 	a.lease = l
 	a.leases = append(a.leases, l)
+	a.at = time.Now()
 }
 
 func (a *agent) now() (*fabric.Snapshot, Lease) {

@@ -42,20 +42,20 @@ const unproven = 10 * time.Second
 
 // ownership is what a session knows of its own records.
 type ownership struct {
-	subnets  []fabric.Subnet // owned now
-	had      []fabric.Subnet // owned last, for the next claim
-	index    uint32
-	epoch    uint64
-	avoid    []netip.Prefix // lost to others since the last claim
-	long     etcdLease
-	short    etcdLease
-	granted  bool               // both leases exist, as far as is known
-	reattach bool               // one of them is new: bind the keys again
-	unused   []clientv3.LeaseID // to be revoked once nothing hangs on them
-	claimRev int64              // the view must have come this far to judge our records
-	retryAt  time.Time
-	tries    int
-	fence    *time.Timer // when the long lease may have expired; nil: not armed
+	subnets   []fabric.Subnet // owned now
+	had       []fabric.Subnet // owned last, for the next claim
+	index     uint32
+	epoch     uint64
+	avoid     []netip.Prefix // lost to others since the last claim
+	long      etcdLease
+	short     etcdLease
+	granted   bool               // both leases exist, as far as is known
+	unused    []clientv3.LeaseID // to be revoked once nothing hangs on them
+	claimRev  int64              // the view must have come this far to judge our records
+	retryAt   time.Time
+	tries     int
+	unwritten string      // why the last write failed, as logged
+	fence     *time.Timer // when the long lease may have expired; nil: not armed
 }
 
 // timer fires when the node can no longer know that its subnets are its own.
@@ -110,7 +110,7 @@ func (ss *Session) advance(ctx context.Context, k *keeper) error {
 		return nil
 	}
 	if err := ss.ensureLeases(ctx, &c); err != nil {
-		return err
+		return ss.unwritten(err)
 	}
 	k.set([]etcdLease{o.short, o.long})
 	p := ss.view.plan(c, ss.store.newTxn())
@@ -119,12 +119,34 @@ func (ss *Session) advance(ctx context.Context, k *keeper) error {
 			o.again() // everybody waits for the one subnet that was freed
 			return nil
 		}
-		if err := ss.claim(ctx, p); err != nil || !o.retryAt.IsZero() {
-			return err
+		if err := ss.claim(ctx, p); err != nil {
+			return ss.unwritten(err)
+		}
+		if !o.retryAt.IsZero() {
+			return nil
 		}
 	}
+	o.unwritten = ""
 	if !p.partial {
 		ss.settleOn(p)
+	}
+	return nil
+}
+
+// unwritten takes the error of a write. It is retried here and leaves the
+// watch and the keep-alives alone: an etcd that is out of space still renews
+// leases, and where it is gone altogether these two notice by themselves.
+func (ss *Session) unwritten(err error) error {
+	if errors.Is(err, errRelist) {
+		return err
+	}
+	ss.own.again()
+	if err.Error() != ss.own.unwritten {
+		ss.own.unwritten = err.Error()
+		ss.log.WithError(err).Warn("this node's records cannot be written")
+	}
+	if ss.last.State == Waiting {
+		ss.report(Lease{State: Waiting, Reason: err.Error()})
 	}
 	return nil
 }
@@ -145,7 +167,7 @@ func (ss *Session) claim(ctx context.Context, p plan) error {
 	if err != nil {
 		return err
 	}
-	o.claimRev, o.tries, o.reattach = h.Revision, 0, false
+	o.claimRev, o.tries = h.Revision, 0
 	for _, id := range append(o.unused, p.unbound...) {
 		if id == o.long.id || id == o.short.id || id == clientv3.NoLease {
 			continue
@@ -180,7 +202,7 @@ func (ss *Session) claimant() claimant {
 	o := &ss.own
 	c := claimant{
 		self: ss.want, instance: ss.opt.Instance, index: o.index, had: o.had, epoch: max(o.epoch, 1),
-		avoid: o.avoid, long: o.long, short: o.short, reattach: o.reattach,
+		avoid: o.avoid, long: o.long, short: o.short,
 	}
 	if len(o.subnets) > 0 {
 		c.live, c.had = true, o.subnets
@@ -246,8 +268,7 @@ func (ss *Session) ensureLeases(ctx context.Context, c *claimant) error {
 	if err != nil {
 		return err
 	}
-	shortFresh, err := ss.grant(ctx, short)
-	if err != nil {
+	if _, err := ss.grant(ctx, short); err != nil {
 		return err
 	}
 	if o.long.id != 0 && o.long != long {
@@ -263,8 +284,7 @@ func (ss *Session) ensureLeases(ctx context.Context, c *claimant) error {
 	}
 	o.arm(until)
 	o.long, o.short, o.granted = long, short, true
-	o.reattach = o.reattach || longFresh || shortFresh
-	c.long, c.short, c.reattach = long, short, o.reattach
+	c.long, c.short = long, short
 	return nil
 }
 

@@ -251,7 +251,8 @@ func (ss *Session) report(l Lease) {
 	if ss.reported && equalLease(l, ss.last) {
 		return
 	}
-	transition := !ss.reported || l.State != ss.last.State || l.Reason != ss.last.Reason
+	started := !ss.reported && l.State == Waiting // as everybody does: no news
+	transition := !started && (l.State != ss.last.State || l.Reason != ss.last.Reason)
 	ss.last, ss.reported = l, true
 	if transition {
 		entry := ss.log.WithFields(logrus.Fields{"state": l.State, "subnets": prefixes(l.Subnets), "index": l.Index})
