@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/containernetworking/cni/pkg/utils"
-	"github.com/containernetworking/cni/pkg/version"
+	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/weft-net/weft/ipam"
 )
@@ -24,11 +24,16 @@ const newest = "1.1.0"
 
 const defaultRunDir = "/run/weft"
 
-// conf is the plugin's network configuration.
+// conf is the plugin's network configuration: of types.PluginConf what weft
+// needs, as decoding the rest takes longer than using it.
 type conf struct {
-	types.PluginConf
-	RunDir string `json:"runDir"`
-	prev   *current.Result
+	CNIVersion string          `json:"cniVersion"`
+	Name       string          `json:"name"`
+	RunDir     string          `json:"runDir"`
+	IPAM       types.IPAM      `json:"ipam"`
+	DNS        types.DNS       `json:"dns"`
+	PrevResult json.RawMessage `json:"prevResult"`
+	prev       *current.Result
 }
 
 // request is one call of the plugin.
@@ -51,8 +56,8 @@ func parseConf(data []byte) (conf, error) {
 	if !slices.Contains(versions, c.CNIVersion) {
 		return c, fail(types.ErrIncompatibleCNIVersion, nil, "cniVersion %q is not one of %s", c.CNIVersion, strings.Join(versions, ", "))
 	}
-	if err := utils.ValidateNetworkName(c.Name); err != nil {
-		return c, err
+	if !isName(c.Name) {
+		return c, fail(types.ErrInvalidNetworkConfig, nil, "network name %q (want letters, digits and _.-)", c.Name)
 	}
 	if c.RunDir == "" {
 		c.RunDir = defaultRunDir
@@ -68,12 +73,13 @@ func parseConf(data []byte) (conf, error) {
 
 // parsePrev decodes prevResult, whichever version it has.
 func (c *conf) parsePrev() error {
-	if c.RawPrevResult == nil {
+	if len(c.PrevResult) == 0 || string(c.PrevResult) == "null" {
 		return nil
 	}
-	err := version.ParsePrevResult(&c.PluginConf)
+	// It is in the version of the configuration, whatever it says itself.
+	prev, err := create.Create(c.CNIVersion, c.PrevResult)
 	if err == nil {
-		c.prev, err = current.GetResult(c.PrevResult)
+		c.prev, err = current.GetResult(prev)
 	}
 	if err == nil {
 		err = checkPrev(c.prev)
@@ -103,17 +109,34 @@ func parseAttachment(getenv func(string) string) (ipam.Attachment, error) {
 	if a.Container == "" || a.Interface == "" {
 		return a, fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_CONTAINERID and CNI_IFNAME must be set")
 	}
-	// Typed nil pointers must not become non-nil errors.
-	if err := utils.ValidateContainerID(a.Container); err != nil {
-		return a, err
+	if !isName(a.Container) {
+		return a, fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_CONTAINERID %q (want letters, digits and _.-)", a.Container)
 	}
-	if err := utils.ValidateInterfaceName(a.Interface); err != nil {
-		return a, err
+	if !isInterface(a.Interface) {
+		return a, fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_IFNAME %q is no interface name", a.Interface)
 	}
 	if err := a.Check(); err != nil {
-		return a, fail(types.ErrInvalidEnvironmentVariables, err, "CNI_CONTAINERID")
+		return a, fail(types.ErrInvalidEnvironmentVariables, err, "CNI_CONTAINERID, CNI_IFNAME")
 	}
 	return a, parseArgs(getenv("CNI_ARGS"))
+}
+
+// isName is the specification's rule for containers' ids and networks' names.
+// (The project's own check compiles a regular expression at every start.)
+func isName(s string) bool {
+	for i, c := range []byte(s) {
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || c != '_' && c != '.' && c != '-') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isInterface is the kernel's rule for interfaces' names but for their length
+// (net/core/dev.c, dev_valid_name).
+func isInterface(s string) bool {
+	return s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) })
 }
 
 // parseArgs checks CNI_ARGS. Unknown keys are for others, a trailing semicolon

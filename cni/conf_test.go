@@ -86,10 +86,10 @@ func TestRefusedRequests(t *testing.T) {
 	}{
 		{"unknown command", call{command: "FROB"}, 4, "FROB"},
 		{"no container", add(func(c *call) { c.id = "" }), 4, "must be set"},
-		{"container with a slash", add(func(c *call) { c.id = "a/b" }), 4, "containerID"},
+		{"container with a slash", add(func(c *call) { c.id = "a/b" }), 4, "CNI_CONTAINERID"},
 		{"container of 200 bytes", add(func(c *call) { c.id = strings.Repeat("x", 200) }), 4, "200 bytes"},
-		{"interface too long", add(func(c *call) { c.ifname = "a234567890123456" }), 4, "too long"},
-		{"interface with a colon", add(func(c *call) { c.ifname = "a:b" }), 4, "interface name"},
+		{"interface too long", add(func(c *call) { c.ifname = "a234567890123456" }), 4, "16 bytes"},
+		{"interface with a colon", add(func(c *call) { c.ifname = "a:b" }), 4, "no interface name"},
 		{"arguments", add(func(c *call) { c.env = []string{"CNI_ARGS=IgnoreUnknown=1;what"} }), 4, "KEY=VALUE"},
 		{"a certain address", add(func(c *call) { c.env = []string{"CNI_ARGS=IP=10.1.2.9"} }), codeRefused, "IP=10.1.2.9"},
 		{"version 0.2.0", add(func(c *call) { c.version = "0.2.0" }), 1, "0.3.1, 0.4.0, 1.0.0, 1.1.0"},

@@ -42,8 +42,19 @@ func (p *Pod) MAC() fabric.MAC {
 	return fabric.DeriveMAC("pod", p.Addrs[0].Addr().String())
 }
 
+// hostMAC is the address of the pod's interface on the host. Nobody talks to
+// it; being ours, it need not be asked for.
+func (p *Pod) hostMAC() fabric.MAC { return fabric.DeriveMAC("port", p.HostInterface()) }
+
+// End is one interface of an attachment.
+type End struct {
+	Index uint32
+	Name  string
+	MAC   fabric.MAC
+}
+
 // Ends are a pod's two interfaces.
-type Ends struct{ Host, Pod Link }
+type Ends struct{ Host, Pod End }
 
 // Sockets are open netlink sockets on both sides.
 type Sockets struct{ Host, Pod *rtnl.Conn }
@@ -121,13 +132,13 @@ func ours(l *Link, a ipam.Attachment) error {
 // Attach makes the pod's veth pair and configures both ends. Whatever fails, it
 // leaves nothing behind.
 func (s Sockets) Attach(p *Pod, bridge *Link) (Ends, error) {
-	name := p.HostInterface()
+	e := Ends{Host: End{Name: p.HostInterface(), MAC: p.hostMAC()}, Pod: End{Name: p.Interface, MAC: p.MAC()}}
 	var b rtnl.Batch
-	p.pair(&b, name, bridge.Index)
-	quiet(&b, name)
+	p.pair(&b, e, bridge.Index)
+	quiet(&b, e.Host.Name)
 	optional := []int{b.Len() - 1}
 	header(&b, unix.RTM_NEWLINK, 0, 0, unix.IFF_UP)
-	b.String(unix.IFLA_IFNAME, name)
+	b.String(unix.IFLA_IFNAME, e.Host.Name)
 	b.String(unix.IFLA_IFALIAS, alias(p.Attachment, p.Addrs))
 	for _, a := range p.Addrs {
 		forget(&b, bridge.Index, a.Addr())
@@ -140,38 +151,31 @@ func (s Sockets) Attach(p *Pod, bridge *Link) (Ends, error) {
 	for _, i := range optional {
 		errs[i] = nil
 	}
-	host, lookErr := GetLink(s.Host, name)
-	err = errors.Join(err, errors.Join(errs...), lookErr)
-	if err == nil && host == nil {
-		err = unix.ENODEV
+	var lookErr error
+	e.Host.Index, lookErr = index(s.Host, e.Host.Name)
+	if err = errors.Join(err, errors.Join(errs...), lookErr); err != nil {
+		return Ends{}, errors.Join(fmt.Errorf("interface %s: %w", e.Host.Name, err), s.Undo(e))
 	}
-	if err != nil {
-		return Ends{}, errors.Join(fmt.Errorf("interface %s: %w", name, err), s.undo(host))
+	if err := s.configure(p, &e.Pod); err != nil {
+		return Ends{}, errors.Join(fmt.Errorf("interface %s in the container: %w", p.Interface, err), s.Undo(e))
 	}
-	pod, err := s.configure(p)
-	if err != nil {
-		return Ends{}, errors.Join(fmt.Errorf("interface %s in the container: %w", p.Interface, err), s.undo(host))
-	}
-	return Ends{Host: *host, Pod: *pod}, nil
+	return e, nil
 }
 
-// Undo removes what Attach made.
-func (s Sockets) Undo(e Ends) error { return s.undo(&e.Host) }
-
-// undo removes a pair by index: the name may be a later ADD's by now.
-func (s Sockets) undo(host *Link) error {
-	if host == nil {
+// Undo removes what Attach made, by index: the name may be a later ADD's by now.
+func (s Sockets) Undo(e Ends) error {
+	if e.Host.Index == 0 {
 		return nil
 	}
-	return deleteLink(s.Host, host.Index)
+	return deleteLink(s.Host, e.Host.Index)
 }
 
 // pair adds the message that makes both ends: the host's as a port of the
 // bridge, the pod's in the pod's namespace.
-func (p *Pod) pair(b *rtnl.Batch, name string, bridge uint32) {
-	mac := p.MAC()
+func (p *Pod) pair(b *rtnl.Batch, e Ends, bridge uint32) {
 	header(b, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, 0)
-	b.String(unix.IFLA_IFNAME, name)
+	b.String(unix.IFLA_IFNAME, e.Host.Name)
+	b.Bytes(unix.IFLA_ADDRESS, e.Host.MAC[:])
 	b.U32(unix.IFLA_MTU, uint32(p.MTU))
 	b.U32(unix.IFLA_MASTER, bridge)
 	info := b.Nest(unix.IFLA_LINKINFO)
@@ -179,9 +183,9 @@ func (p *Pod) pair(b *rtnl.Batch, name string, bridge uint32) {
 	data := b.Nest(unix.IFLA_INFO_DATA)
 	const vethInfoPeer = 1 // VETH_INFO_PEER, not in x/sys
 	peer := b.NestRaw(vethInfoPeer, ifinfo(0, 0))
-	b.String(unix.IFLA_IFNAME, p.Interface)
+	b.String(unix.IFLA_IFNAME, e.Pod.Name)
 	b.U32(unix.IFLA_MTU, uint32(p.MTU))
-	b.Bytes(unix.IFLA_ADDRESS, mac[:])
+	b.Bytes(unix.IFLA_ADDRESS, e.Pod.MAC[:])
 	b.U32(unix.IFLA_NET_NS_FD, uint32(p.Netns))
 	b.End(peer)
 	b.End(data)
@@ -200,13 +204,9 @@ func pairError(err error, iface, bridge string) error {
 }
 
 // configure brings the pod's end up and gives it its addresses and routes.
-func (s Sockets) configure(p *Pod) (*Link, error) {
-	l, err := GetLink(s.Pod, p.Interface)
-	if err == nil && l == nil {
-		err = unix.ENODEV
-	}
-	if err != nil {
-		return nil, err
+func (s Sockets) configure(p *Pod, e *End) (err error) {
+	if e.Index, err = index(s.Pod, e.Name); err != nil {
+		return err
 	}
 	var b rtnl.Batch
 	const loopback = 1 // LOOPBACK_IFINDEX
@@ -214,17 +214,16 @@ func (s Sockets) configure(p *Pod) (*Link, error) {
 	var optional []int
 	if !p.has(unix.AF_INET6) {
 		optional = []int{b.Len()}
-		quiet(&b, p.Interface)
+		quiet(&b, e.Name)
 	}
-	header(&b, unix.RTM_NEWLINK, 0, l.Index, unix.IFF_UP)
+	header(&b, unix.RTM_NEWLINK, 0, e.Index, unix.IFF_UP)
 	for _, a := range p.Addrs {
-		address(&b, l.Index, a)
+		address(&b, e.Index, a)
 	}
 	for _, g := range p.Gateways {
-		defaultRoute(&b, l.Index, g)
+		defaultRoute(&b, e.Index, g)
 	}
-	l.Up = true
-	return l, execute(s.Pod, &b, optional...)
+	return execute(s.Pod, &b, optional...)
 }
 
 func (p *Pod) has(f byte) bool {

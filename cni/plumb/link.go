@@ -45,6 +45,21 @@ func GetLink(c *rtnl.Conn, name string) (*Link, error) {
 	return l, nil
 }
 
+// index returns the index of an interface that is there. It is one cheap system
+// call without the lock of rtnetlink; but of a name that does not exist the
+// kernel would try to load a module (net/core/dev_ioctl.c, dev_load), so it is
+// not for looking whether there is one.
+func index(c *rtnl.Conn, name string) (uint32, error) {
+	r, err := unix.NewIfreq(name)
+	if err == nil {
+		err = unix.IoctlIfreq(c.Fd(), unix.SIOCGIFINDEX, r)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("index of %s: %w", name, err)
+	}
+	return r.Uint32(), nil
+}
+
 // deleteLink removes an interface; one that is gone is no error. A veth takes
 // its other end along. The call returns only after an RCU grace period.
 func deleteLink(c *rtnl.Conn, index uint32) error {
