@@ -23,19 +23,18 @@ import (
 
 // FloorCommand is the hidden subcommand of weft-lab that is the floor: one
 // range read, one batched write of the same objects that weftd makes of it,
-// nothing else. It prints a Usage.
+// nothing else. It prints a Usage but for the Wall.
 const FloorCommand = "internal-floor"
 
 // Usage is what a program took.
 type Usage struct {
-	Wall time.Duration // from the first line of main; for weftd from the fork
+	Wall time.Duration // from the fork
 	CPU  time.Duration
 	RSS  int64 // bytes, the most there were
 }
 
 // Floor runs the program in the current namespace and prints its usage.
 func Floor(ctx context.Context, endpoint string) error {
-	began, before := time.Now(), cpu()
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 5 * time.Second})
 	if err != nil {
 		return err
@@ -59,7 +58,7 @@ func Floor(ctx context.Context, endpoint string) error {
 	if err := write(b); err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(Usage{Wall: time.Since(began), CPU: cpu() - before, RSS: peakRSS()})
+	return json.NewEncoder(os.Stdout).Encode(Usage{CPU: cpu(), RSS: peakRSS()})
 }
 
 // objects builds the messages for all nodes: forwarding entry, neighbour

@@ -52,6 +52,7 @@ func join(ctx context.Context, bin lab.Binaries, n int) (Join, error) {
 	hosts := []lab.HostSpec{{Name: "weft"}, {Name: "floor"}}
 	err := withPeers(ctx, bin, hosts, n, func(l *lab.Lab) error {
 		bare, h := l.Host("floor"), l.Host("weft")
+		began := time.Now()
 		out, err := bare.Run(ctx, bin.Lab, FloorCommand, l.Etcd.Endpoints(fabric.IPv4)[0])
 		if err != nil {
 			return err
@@ -59,6 +60,7 @@ func join(ctx context.Context, bin lab.Binaries, n int) (Join, error) {
 		if err := json.Unmarshal([]byte(out), &j.Floor); err != nil {
 			return fmt.Errorf("the floor's answer %q: %w", out, err)
 		}
+		j.Floor.Wall = time.Since(began)
 		if j.Weftd, err = startMeasured(ctx, h); err != nil {
 			return err
 		}
