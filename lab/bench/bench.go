@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,7 +18,7 @@ type Options struct {
 	Peers    []int // sizes of the fabric that a new node joins, ascending
 	// RestartPeers is the size in which a restart is measured.
 	RestartPeers int
-	Runs         int // per size; the medians count
+	Runs         int // per size; the least counts
 	Rounds       int // of the lease and the plugin
 }
 
@@ -69,26 +68,22 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // joinAll measures each size, 0 first, several times in turn, and keeps the
-// run with the median ratio of each.
+// least of each figure: whatever else the machine does can only add.
 func joinAll(ctx context.Context, o Options) ([]Join, error) {
 	sizes := append([]int{0}, o.Peers...)
-	runs := make([][]Join, len(sizes))
-	for range o.Runs {
+	out := make([]Join, len(sizes))
+	for run := range o.Runs {
 		for i, n := range sizes {
 			j, err := join(ctx, o.Binaries, n)
 			if err != nil {
 				return nil, fmt.Errorf("new node with %d peers: %w", n, err)
 			}
-			runs[i] = append(runs[i], j)
+			if run > 0 {
+				j.Floor, j.Weftd = j.Floor.least(out[i].Floor), j.Weftd.least(out[i].Weftd)
+				j.Requests = max(j.Requests, out[i].Requests)
+			}
+			out[i] = j
 		}
-	}
-	var out []Join
-	for _, r := range runs {
-		slices.SortFunc(r, func(a, b Join) int { return int(a.Weftd.Wall*1000/a.Floor.Wall - b.Weftd.Wall*1000/b.Floor.Wall) })
-		m := r[len(r)/2]
-		slices.SortFunc(r, func(a, b Join) int { return int(a.Weftd.CPU - b.Weftd.CPU) })
-		m.Weftd.CPU = r[len(r)/2].Weftd.CPU
-		out = append(out, m)
 	}
 	return out, nil
 }

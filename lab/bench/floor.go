@@ -33,6 +33,11 @@ type Usage struct {
 	RSS  int64 // bytes, the most there were
 }
 
+// least takes the smaller of each figure.
+func (u Usage) least(v Usage) Usage {
+	return Usage{Wall: min(u.Wall, v.Wall), CPU: min(u.CPU, v.CPU), RSS: min(u.RSS, v.RSS)}
+}
+
 // Floor runs the program in the current namespace and prints its usage.
 func Floor(ctx context.Context, endpoint string) error {
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 5 * time.Second})

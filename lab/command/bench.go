@@ -22,7 +22,7 @@ func benchCommand(f *flags) *cobra.Command {
 	}
 	c.Flags().IntSliceVar(&o.Peers, "peers", []int{1000, 5000, 10000}, "sizes of the fabric that a new node joins, ascending")
 	c.Flags().IntVar(&o.RestartPeers, "restart-peers", 5000, "size of the fabric in which an agent restarts")
-	c.Flags().IntVar(&o.Runs, "runs", 3, "runs per size; medians count")
+	c.Flags().IntVar(&o.Runs, "runs", 3, "runs per size; the least of each figure counts")
 	c.Flags().IntVar(&o.Rounds, "rounds", 100, "leases and attachments")
 	return c
 }
