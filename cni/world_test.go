@@ -40,22 +40,32 @@ func TestMain(m *testing.M) {
 	os.Exit(build(m))
 }
 
-// build compiles the real plugin and runs the tests with it.
+// build compiles the real plugin and runs the tests with it. The file has no
+// name while they run, so that tests that are killed leave nothing behind.
 func build(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "weft-cni-")
+	f, err := compile()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	defer f.Close()
+	plugin = fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	return testns.Main(m)
+}
+
+func compile() (*os.File, error) {
+	dir, err := os.MkdirTemp("", "weft-cni-")
+	if err != nil {
+		return nil, err
+	}
 	defer os.RemoveAll(dir)
-	plugin = filepath.Join(dir, "weft")
-	cmd := exec.Command("go", "build", "-o", plugin, "github.com/weft-net/weft/cmd/weft-cni")
+	path := filepath.Join(dir, "weft")
+	cmd := exec.Command("go", "build", "-o", path, "github.com/weft-net/weft/cmd/weft-cni")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-		return 1
+		return nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return testns.Main(m)
+	return os.Open(path)
 }
 
 // world is a host (the test's namespace) with a node file and no agent.
