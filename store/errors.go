@@ -35,6 +35,9 @@ func needsNewClient(err error) bool {
 // is compares an error of etcd, which may or may not have been converted from
 // its gRPC form yet.
 func is(err, target error) bool {
+	if err == nil {
+		return false
+	}
 	if errors.Is(err, target) {
 		return true
 	}

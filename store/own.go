@@ -157,7 +157,7 @@ func (ss *Session) claim(ctx context.Context, p plan) error {
 	h, err := await(ss, func() (*pb.ResponseHeader, error) { return ss.store.commit(ctx, p.txn) })
 	if errors.Is(err, ErrChanged) {
 		o.again()
-		return ss.see(ctx, h)
+		return ss.see(ctx, fromCall, h)
 	}
 	if is(err, rpctypes.ErrLeaseNotFound) {
 		o.granted = false // it expired between the grant and the claim
@@ -177,7 +177,7 @@ func (ss *Session) claim(ctx context.Context, p plan) error {
 		}
 	}
 	o.unused = nil
-	return ss.see(ctx, h)
+	return ss.see(ctx, fromCall, h)
 }
 
 // settleOn takes over what a plan that is written gives the node.
@@ -295,7 +295,7 @@ func (ss *Session) grant(ctx context.Context, l etcdLease) (fresh bool, err erro
 		return h, err
 	})
 	if err == nil {
-		err = ss.see(ctx, h)
+		err = ss.see(ctx, fromCall, h)
 	}
 	return fresh, err
 }
@@ -305,7 +305,7 @@ func (ss *Session) takeRenewal(ctx context.Context, r renewal) error {
 	if r.err != nil {
 		return r.err
 	}
-	if err := ss.see(ctx, r.header); err != nil {
+	if err := ss.see(ctx, fromKeeper, r.header); err != nil {
 		return err
 	}
 	o := &ss.own

@@ -52,17 +52,18 @@ type Session struct {
 	status   Status
 
 	view     *view
-	trusted  bool        // the view follows etcd's history; no list is needed
-	rewound  bool        // etcd's history turned out to be another one
-	listed   bool        // etcd has been heard in this life
-	want     fabric.Node // the own record as it should be
-	selfErr  error       // why there cannot be one
-	kept     time.Time   // when the long lease was renewed last
-	saved    *cacheFile  // what the last life left, until it was used
-	taken    time.Time   // of the last snapshot delivered
-	heard    time.Time   // when etcd last answered
-	seenRev  int64       // the newest revision that etcd was seen at
-	anchor   anchor      // proof that etcd's history is the one we know
+	trusted  bool           // the view follows etcd's history; no list is needed
+	rewound  bool           // etcd's history turned out to be another one
+	listed   bool           // etcd has been heard in this life
+	want     fabric.Node    // the own record as it should be
+	selfErr  error          // why there cannot be one
+	kept     time.Time      // when the long lease was renewed last
+	saved    *cacheFile     // what the last life left, until it was used
+	taken    time.Time      // of the last snapshot delivered
+	heard    time.Time      // when etcd last answered
+	seenRev  int64          // the newest revision that etcd was seen at
+	lastRev  [sources]int64 // the last revision in each source's headers
+	anchor   anchor         // proof that etcd's history is the one we know
 	own      ownership
 	last     Lease // as reported
 	lastSnap *fabric.Snapshot

@@ -49,6 +49,8 @@ func (ss *Session) serve(ctx context.Context) error {
 		ss.takeList(resp)
 	}
 
+	ss.lastRev = [sources]int64{} // new streams, perhaps to another member
+
 	ctx, cancel := context.WithCancel(ctx)
 	var tasks group
 	defer tasks.wait()
@@ -132,36 +134,48 @@ func (ss *Session) takeList(resp *clientv3.GetResponse) {
 func (ss *Session) takeEvents(ctx context.Context, r clientv3.WatchResponse, more <-chan clientv3.WatchResponse) error {
 	end := time.NewTimer(gather - time.Since(ss.taken))
 	defer end.Stop()
-	changed := false
-	for {
-		if err := ss.see(ctx, r.Header); err != nil {
-			return err
+	changed, ok := false, true
+	var err error
+	for ok && err == nil {
+		if err = ss.watchErr(ctx, r); err != nil {
+			break // what was folded before is delivered nevertheless
 		}
-		if err := r.Err(); err != nil {
-			if is(err, rpctypes.ErrCompacted) || is(err, rpctypes.ErrFutureRev) {
-				return errRelist
-			}
-			return fmt.Errorf("the watch ended: %w", ss.store.explain("watch", err))
-		}
-		for _, e := range r.Events {
-			changed = true
-			if e.Type == clientv3.EventTypeDelete {
-				ss.view.del(ss.store.fromEtcd(e.Kv).key, e.Kv.ModRevision)
-				continue
-			}
-			ss.view.put(ss.store.fromEtcd(e.Kv))
-			ss.anchor = anchor{string(e.Kv.Key), e.Kv.ModRevision}
-		}
-		ss.view.rev = max(ss.view.rev, r.Header.Revision)
-		var ok bool
-		if r, ok = nextEvents(ctx, more, end.C); !ok {
-			break
-		}
+		ss.foldEvents(r)
+		changed = changed || len(r.Events) > 0
+		r, ok = nextEvents(ctx, more, end.C)
 	}
 	if changed {
 		ss.deliver()
 	}
-	return nil
+	return err
+}
+
+// watchErr is what is wrong with a response, as its header or itself says.
+func (ss *Session) watchErr(ctx context.Context, r clientv3.WatchResponse) error {
+	switch err := r.Err(); {
+	case is(err, rpctypes.ErrCompacted), is(err, rpctypes.ErrFutureRev):
+		return errRelist
+	case err != nil:
+		return fmt.Errorf("the watch ended: %w", ss.store.explain("watch", err))
+	}
+	return ss.see(ctx, fromWatch, r.Header)
+}
+
+// foldEvents folds one response in. How far the view is by then is what the
+// last event says: the header may be ahead of a response that is only a part.
+func (ss *Session) foldEvents(r clientv3.WatchResponse) {
+	for _, e := range r.Events {
+		if e.Type == clientv3.EventTypeDelete {
+			ss.view.del(ss.store.fromEtcd(e.Kv).key, e.Kv.ModRevision)
+		} else {
+			ss.view.put(ss.store.fromEtcd(e.Kv))
+			ss.anchor = anchor{string(e.Kv.Key), e.Kv.ModRevision}
+		}
+		ss.view.rev = max(ss.view.rev, e.Kv.ModRevision)
+	}
+	if r.IsProgressNotify() {
+		ss.view.rev = max(ss.view.rev, r.Header.Revision)
+	}
 }
 
 // nextEvents takes what comes until the time is over; then nothing more, so
@@ -180,20 +194,34 @@ func nextEvents(ctx context.Context, more <-chan clientv3.WatchResponse, end <-c
 	return r, ok
 }
 
+// source is where a response's header came from. Each is in order by itself;
+// between them, an older answer may well be read after a newer one.
+type source int
+
+const (
+	fromCall source = iota
+	fromWatch
+	fromKeeper
+	sources
+)
+
 // see looks at a response's header: a watch on a restored or replaced etcd
 // would wait without a word for a revision that comes much later or never.
-func (ss *Session) see(ctx context.Context, h *pb.ResponseHeader) error {
+func (ss *Session) see(ctx context.Context, from source, h *pb.ResponseHeader) error {
 	ss.connected()
-	switch {
-	case h == nil:
+	if h == nil {
 		return nil
+	}
+	last := ss.lastRev[from]
+	ss.lastRev[from] = h.Revision
+	switch {
 	case h.ClusterId != 0 && h.ClusterId != ss.view.cluster:
 		ss.rewound = true
 		return errRelist
-	case h.Revision < ss.seenRev:
+	case h.Revision < last:
 		return ss.verify(ctx) // or a member that is a little behind
 	}
-	ss.seenRev = h.Revision
+	ss.seenRev = max(ss.seenRev, h.Revision)
 	return nil
 }
 

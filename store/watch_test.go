@@ -36,8 +36,8 @@ func TestHeadersAreLookedAt(t *testing.T) {
 		{"another cluster", rev, h(cluster+1, rev+5), errRelist},
 		{"ahead", rev, h(cluster, rev+5), nil},
 	} {
-		ss.seenRev, ss.rewound = c.seen, false
-		if err := ss.see(ctx, c.header); !errors.Is(err, c.want) || ss.rewound != (c.want != nil) {
+		ss.seenRev, ss.lastRev[fromKeeper], ss.rewound = c.seen, c.seen, false
+		if err := ss.see(ctx, fromKeeper, c.header); !errors.Is(err, c.want) || ss.rewound != (c.want != nil) {
 			t.Errorf("%s: %v, rewound %v; want %v", c.name, err, ss.rewound, c.want)
 		}
 	}
