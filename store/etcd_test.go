@@ -61,12 +61,45 @@ func dataDir(t *testing.T) string {
 	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
 		base = "/dev/shm"
 	}
-	dir, err := os.MkdirTemp(base, "weft-store-test-")
+	sweep(cmp.Or(base, os.TempDir()))
+	dir, err := os.MkdirTemp(base, dataPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	lock, err := os.Open(dir)
+	if err == nil {
+		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		os.RemoveAll(dir)
+		lock.Close()
+	})
 	return dir
+}
+
+const dataPrefix = "weft-store-test-"
+
+// sweep removes what killed runs left: directories that no living process
+// holds a lock on. A fresh one may not be locked yet, so it is left alone.
+func sweep(base string) {
+	old, _ := filepath.Glob(filepath.Join(base, dataPrefix+"*")) // the pattern is good
+	for _, dir := range old {
+		st, err := os.Stat(dir)
+		if err != nil || time.Since(st.ModTime()) < time.Minute {
+			continue
+		}
+		f, err := os.Open(dir)
+		if err != nil {
+			continue
+		}
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			os.RemoveAll(dir)
+		}
+		f.Close()
+	}
 }
 
 func freePort(t *testing.T) string {
