@@ -76,26 +76,32 @@ func (l *liveness) follow(s *fabric.Snapshot) {
 	l.seen = s
 	seen := 0
 	for _, p := range s.Peers {
-		if p.ID == l.self || p.Alive || p.Held {
-			continue
-		}
-		seen++
-		addr := p.Underlay.IPv4
-		if !addr.IsValid() {
-			addr = p.Underlay.IPv6
-		}
-		if have := l.suspects[p.ID]; addr.IsValid() && (have == nil || have.addr != addr) {
-			l.clear(p.ID)
-			l.suspects[p.ID] = &suspect{addr: addr}
+		if l.suspicious(p) {
+			seen++
+			l.suspect(p)
 		}
 	}
 	if seen == len(l.suspects) {
 		return
 	}
 	for id := range l.suspects {
-		if p := s.Peer(id); p == nil || p.Alive || p.Held {
+		if p := s.Peer(id); p == nil || !l.suspicious(p) {
 			l.clear(id)
 		}
+	}
+}
+
+func (l *liveness) suspicious(p *fabric.Peer) bool { return !p.Alive && !p.Held && p.ID != l.self }
+
+// suspect begins to probe a peer, or begins anew where its address changed.
+func (l *liveness) suspect(p *fabric.Peer) {
+	addr := p.Underlay.IPv4
+	if !addr.IsValid() {
+		addr = p.Underlay.IPv6
+	}
+	if have := l.suspects[p.ID]; addr.IsValid() && (have == nil || have.addr != addr) {
+		l.clear(p.ID)
+		l.suspects[p.ID] = &suspect{addr: addr}
 	}
 }
 

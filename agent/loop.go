@@ -31,6 +31,7 @@ type summary struct {
 	took     time.Duration
 	report   kernel.Report
 	desired  int // peers
+	lacking  int // those of them of which the kernel does not hold all
 	mtu      int
 	writes   uint64            // since the start
 	repaired map[string]uint64 // since the start, by kind
@@ -116,7 +117,7 @@ func (l *loop) round() {
 	}
 	s.ready = len(s.reasons) == 0
 	if known {
-		s.desired, s.mtu = l.want.count(), l.want.backend.MTU(l.want.input)
+		s.desired, s.lacking, s.mtu = l.want.count(), l.lacking(report), l.want.backend.MTU(l.want.input)
 	}
 	l.summary.Store(s)
 	l.announce(s)

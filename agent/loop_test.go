@@ -94,6 +94,9 @@ func TestReadyOnlyWhileTheKernelHoldsWhatItShould(t *testing.T) {
 	if len(s.report.Conflicts) != 1 || !strings.Contains(routes(t), "10.244.3.0/24") {
 		t.Errorf("conflicts %v, routes\n%s\nwant one conflict and the other peer in place", s.report.Conflicts, routes(t))
 	}
+	if s.desired != 2 || s.lacking != 1 {
+		t.Errorf("%d of %d peers lacking, want 1 of 2", s.lacking, s.desired)
+	}
 	for _, p := range l.peers() {
 		if want := p.Name != "peer-002"; p.Programmed != want {
 			t.Errorf("%s: programmed %t, want %t (%s)", p.Name, p.Programmed, want, p.Reason)

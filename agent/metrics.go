@@ -44,7 +44,7 @@ func (m *metrics) request(op string, err error) {
 // The figures read at the scrape.
 var (
 	descReady     = desc("weft_ready", "1 while the kernel holds what it should.")
-	descPeers     = desc("weft_peers", "Other nodes by state: desired, alive, down, held.", "state")
+	descPeers     = desc("weft_peers", "Other nodes by state: desired, programmed, failed; alive, down, held.", "state")
 	descFailed    = desc("weft_failed_objects", "Kernel objects that could not be put in place in the last round.")
 	descConflicts = desc("weft_conflicts", "Wanted kernel objects whose place somebody else's object holds.")
 	descProblems  = desc("weft_problem_records", "Records in etcd that are not acted upon.")
@@ -76,6 +76,8 @@ func (a *agent) Collect(out chan<- prometheus.Metric) {
 	gauge(descReady, number(ready))
 	if s := a.loop.summary.Load(); s != nil {
 		gauge(descPeers, float64(s.desired), "desired")
+		gauge(descPeers, float64(s.desired-s.lacking), "programmed")
+		gauge(descPeers, float64(s.lacking), "failed")
 		gauge(descFailed, float64(len(s.report.Failed)))
 		gauge(descConflicts, float64(len(s.report.Conflicts)))
 		counter(descWrites, float64(s.writes))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/backends"
@@ -66,7 +67,10 @@ func (l *loop) peers() []api.Peer {
 	if l.last.snapshot == nil {
 		return nil
 	}
-	broken := l.broken()
+	bad := map[string]bool{}
+	if s := l.summary.Load(); s != nil {
+		bad = broken(s.report)
+	}
 	var out []api.Peer
 	for _, p := range l.last.snapshot.Peers {
 		if p.ID == l.want.input.Self {
@@ -79,14 +83,14 @@ func (l *loop) peers() []api.Peer {
 		for _, s := range p.Subnets {
 			row.Subnets = append(row.Subnets, s.Prefix)
 		}
-		l.path(&row, p, broken)
+		l.path(&row, p, bad)
 		out = append(out, row)
 	}
 	return out
 }
 
 // path says how a peer is reached and whether the kernel holds what that needs.
-func (l *loop) path(row *api.Peer, p *fabric.Peer, broken map[string]bool) {
+func (l *loop) path(row *api.Peer, p *fabric.Peer, bad map[string]bool) {
 	row.Path = "none"
 	if !l.want.known {
 		row.Reason = "nothing is programmed yet"
@@ -100,23 +104,39 @@ func (l *loop) path(row *api.Peer, p *fabric.Peer, broken map[string]bool) {
 	row.Reason = way.Reason
 	row.Programmed = way.Kind != ""
 	for _, name := range names(objs) {
-		if broken[name] {
+		if bad[name] {
 			row.Programmed, row.Reason = false, "the kernel lacks "+name
 			return
 		}
 	}
 }
 
-// broken is the set of objects that the last round could not put in place.
-func (l *loop) broken() map[string]bool {
+// lacking counts the peers of which the kernel does not hold all. It looks at
+// peers only when something is amiss.
+func (l *loop) lacking(r kernel.Report) int {
+	bad := broken(r)
+	if len(bad) == 0 {
+		return 0
+	}
+	n := 0
+	for _, p := range l.want.peers {
+		var objs kernel.Objects
+		l.want.backend.Peer(&objs, l.want.input, backends.Remote{Peer: p, Down: l.want.down[p.ID]})
+		if p.ID != l.want.input.Self && slices.ContainsFunc(names(objs), func(name string) bool { return bad[name] }) {
+			n++
+		}
+	}
+	return n
+}
+
+// broken is the set of objects that a round could not put in place.
+func broken(r kernel.Report) map[string]bool {
 	out := map[string]bool{}
-	if s := l.summary.Load(); s != nil {
-		for _, f := range s.report.Failed {
-			out[f.Object] = true
-		}
-		for _, c := range s.report.Conflicts {
-			out[c.Object] = true
-		}
+	for _, f := range r.Failed {
+		out[f.Object] = true
+	}
+	for _, c := range r.Conflicts {
+		out[c.Object] = true
 	}
 	return out
 }

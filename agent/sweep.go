@@ -3,12 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/weft-net/weft/cni/plumb"
 	"github.com/weft-net/weft/ipam"
 )
 
@@ -17,46 +17,69 @@ import (
 // be longer than an attachment takes.
 const sweepEvery = 60 * time.Second
 
-// sweep frees the addresses of pods that went without a DEL. A pass that
-// fails is logged once and tried again: pods need addresses, not sweeping.
+// sweeper keeps the slot files in step with the pods that are there: addresses
+// of pods that went without a DEL are freed, those of pods that the files do
+// not know are marked as in use.
+type sweeper struct {
+	log   *logrus.Entry
+	slots *ipam.Slots
+	pass  *ipam.Sweeper
+	keep  func() []netip.Prefix // the node's subnets, nil: not known
+	last  string                // the error last logged
+}
+
 func (a *agent) sweep(ctx context.Context) error {
-	slots, err := ipam.NewSlots(a.cfg.RunDir, ipam.Options{})
+	s := &sweeper{log: a.log, keep: a.keep}
+	var err error
+	s.slots, err = ipam.NewSlots(a.cfg.RunDir, ipam.Options{InUse: plumb.InUse, Note: func(file, reason string) {
+		a.log.WithFields(logrus.Fields{"file": file, "reason": reason}).Warn("slot file made anew from what the kernel shows")
+	}})
 	if err != nil {
 		return err
 	}
-	sweeper := ipam.NewSweeper(slots)
+	s.pass = ipam.NewSweeper(s.slots)
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	var last string
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		}
-		freed, err := pass(ctx, sweeper, a.keep())
-		for _, s := range freed {
-			a.log.WithFields(logrus.Fields{"address": s.Addr, "container": s.Container}).Info("freed the address of a pod that is gone")
-		}
-		if text := errorText(err); text != last && !errors.Is(err, context.Canceled) {
-			last = text
-			if err != nil {
-				a.log.WithError(err).Warn("addresses of pods that are gone could not be freed")
-			}
+			s.round(ctx)
 		}
 	}
 }
 
-func pass(ctx context.Context, s *ipam.Sweeper, keep []netip.Prefix) ([]ipam.Slot, error) {
-	interfaces, err := net.Interfaces()
+// round makes one pass. One that fails is logged once and tried again: pods
+// need addresses, not sweeping.
+func (s *sweeper) round(ctx context.Context) {
+	err := s.mend(ctx)
+	if text := errorText(err); text != s.last && !errors.Is(err, context.Canceled) {
+		s.last = text
+		if err != nil {
+			s.log.WithError(err).Warn("slot files could not be brought in step with the pods")
+		}
+	}
+}
+
+func (s *sweeper) mend(ctx context.Context) error {
+	host, err := plumb.ReadHost()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	links := make(map[string]bool, len(interfaces))
-	for _, i := range interfaces {
-		links[i.Name] = true
+	keep := s.keep()
+	conflicts, err := s.slots.Adopt(ctx, host.InUse, keep)
+	for _, c := range conflicts {
+		s.log.WithFields(logrus.Fields{"address": c.Addr, "container": c.Container}).Error("a pod has an address that is given to another")
 	}
-	return s.Pass(ctx, links, keep)
+	if err != nil {
+		return err
+	}
+	freed, err := s.pass.Pass(ctx, host.Links, keep)
+	for _, slot := range freed {
+		s.log.WithFields(logrus.Fields{"address": slot.Addr, "container": slot.Container}).Info("freed the address of a pod that is gone")
+	}
+	return err
 }
 
 // keep lists the node's subnets, or nil as long as they are not known.
