@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/testns"
 	"github.com/weft-net/weft/kernel/rtnl"
 )
 
@@ -218,5 +219,27 @@ func TestMoveIntoOverlay(t *testing.T) {
 			}
 			idle(t, h)
 		})
+	}
+}
+
+// Pods come and go all the time, and the host ends of their veths have names
+// like ours: that must not make the agent read ten thousand peers anew.
+func TestPodsCostNoDump(t *testing.T) {
+	underlay(t)
+	h := open(t, base("198.18.0.1"))
+	inSync(t, h)
+	quiet := func(what string) {
+		t.Helper()
+		if r := inSync(t, h); r.Dumped || r.Writes != 0 {
+			t.Errorf("%s: dumped %t, %d writes, want neither", what, r.Dumped, r.Writes)
+		}
+	}
+	for range 3 {
+		testns.Run(t, "ip", "link", "add", "weft0123456789a", "type", "veth", "peer", "name", "pod0")
+		testns.Run(t, "ip", "link", "set", "weft0123456789a", "master", "weft0", "up")
+		testns.Run(t, "ip", "link", "set", "pod0", "up")
+		quiet("the pod came")
+		testns.Run(t, "ip", "link", "del", "weft0123456789a")
+		quiet("the pod went")
 	}
 }

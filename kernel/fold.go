@@ -54,9 +54,30 @@ func (h *Host) fold(m rtnl.Message, dumping bool) {
 	case unix.RTM_DELLINK:
 		stale = h.state.dropLink(m.Data)
 	case unix.RTM_NEWNETCONF:
-		h.staleSysctl = true
+		h.staleSysctl = h.staleSysctl || h.state.concerns(m.Data)
 	}
 	if stale && !dumping {
 		h.stale, h.staleSysctl = true, true
 	}
+}
+
+// concerns reports whether a notification of altered sysctls (struct
+// netconfmsg) is about all devices, the default, or one that is watched. Every
+// device that is made sends some.
+func (s *state) concerns(data []byte) bool {
+	const (
+		header  = 4 // ncm_family, padded (net/ipv4/devinet.c, inet_netconf_fill_devconf)
+		ifindex = 1 // NETCONFA_IFINDEX; negative: NETCONFA_IFINDEX_ALL, _DEFAULT
+	)
+	if len(data) < header {
+		return false
+	}
+	concerned := true
+	_ = rtnl.Attrs(data[header:], func(typ uint16, v []byte) {
+		if index := int32(rtnl.U32(v)); typ == ifindex && index > 0 {
+			i, known := s.ifaces.byIndex[index]
+			concerned = known && s.watches(i)
+		}
+	})
+	return concerned
 }

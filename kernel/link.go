@@ -194,10 +194,10 @@ func (s *state) dropLink(data []byte) (stale bool) {
 	return s.watches(gone)
 }
 
-// watches reports whether objects of ours lie on the device.
-func (s *state) watches(i iface) bool {
-	return strings.HasPrefix(i.name, Prefix) || s.ifaces.watched[i.name]
-}
+// watches reports whether objects of ours lie on the device, or are to. A name
+// alone says nothing: the host ends of pods' veths begin like ours, and come
+// and go all the time.
+func (s *state) watches(i iface) bool { return i.own != "" || s.ifaces.watched[i.name] }
 
 // resolveUplinks names the uplinks of our VXLAN devices once a dump has shown
 // all devices: one may come after the device that uses it.

@@ -70,6 +70,7 @@ func (h *Host) add(w Objects) {
 	watch := func(name string) { s.ifaces.watched[name] = true }
 	for _, o := range w.Links {
 		s.links.setWant(o.Name, wantedDevice(o))
+		watch(o.Name)
 		watch(o.VXLAN.Uplink)
 	}
 	for _, o := range w.Sysctls {
