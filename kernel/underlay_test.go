@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/internal/testns"
+	"github.com/weft-net/weft/kernel/rtnl"
 )
 
 // twoUplinks makes eth0 and eth1 (veth) with addresses of both families.
@@ -90,13 +93,32 @@ func TestWatchUnderlay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { ended <- w.Run(ctx, func() { changed <- struct{}{} }) }()
+	seen := func() (routes int) {
+		if err := w.conn.Drain(func(m rtnl.Message) {
+			if m.Type == unix.RTM_NEWROUTE {
+				routes++
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return routes
+	}
 	testns.Run(t, "ip", "route", "add", "198.19.0.0/16", "via", "198.18.0.254")
+	testns.Run(t, "ip", "-6", "route", "add", "2001:2:9::/48", "via", "2001:2::fe", "dev", "eth1")
+	if n := seen(); n != 0 {
+		t.Errorf("%d routes to elsewhere came through", n)
+	}
 	testns.Run(t, "ip", "route", "add", "default", "via", "198.18.0.254")
+	testns.Run(t, "ip", "-6", "route", "add", "default", "via", "2001:2::fe", "dev", "eth1")
+	if n := seen(); n != 2 {
+		t.Errorf("%d default routes came through, want 2", n)
+	}
+	go func() { ended <- w.Run(ctx, func() { changed <- struct{}{} }) }()
+	testns.Run(t, "ip", "route", "del", "default")
 	select {
 	case <-changed:
 	case <-time.After(20 * time.Second):
-		t.Error("a new default route was not noticed")
+		t.Error("a default route that went was not noticed")
 	}
 	cancel()
 	if err := <-ended; err != nil {

@@ -2,13 +2,19 @@ package kernel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/kernel/rtnl"
 )
+
+// gather is how long the watch collects before it tells.
+const gather = 100 * time.Millisecond
 
 // UnderlayWatch notices what may change the answer of FindUnderlay.
 type UnderlayWatch struct{ conn *rtnl.Conn }
@@ -20,7 +26,37 @@ func NewUnderlayWatch() (*UnderlayWatch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := defaultRoutesOnly(c.Fd()); err != nil {
+		c.Close()
+		return nil, err
+	}
 	return &UnderlayWatch{conn: c}, nil
+}
+
+// defaultRoutesOnly drops in the kernel what is told of other routes:
+// thousands of our own are, when a fabric starts. Each notification is one
+// message: nlmsghdr, then rtmsg, whose second byte is the destination's length.
+func defaultRoutesOnly(fd int) error {
+	typ := func(t uint16) uint32 { // BPF loads in network order, netlink is in the host's
+		var b [2]byte
+		binary.NativeEndian.PutUint16(b[:], t)
+		return uint32(binary.BigEndian.Uint16(b[:]))
+	}
+	const jeq = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 4},
+		{Code: jeq, K: typ(unix.RTM_NEWROUTE), Jt: 1},
+		{Code: jeq, K: typ(unix.RTM_DELROUTE), Jf: 2},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: unix.NLMSG_HDRLEN + 1},
+		{Code: jeq, K: 0, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 31},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
+		return fmt.Errorf("filter notifications: %w", err)
+	}
+	return nil
 }
 
 // Run calls changed whenever a device or address that is not weft's, or a
@@ -29,11 +65,20 @@ func NewUnderlayWatch() (*UnderlayWatch, error) {
 func (w *UnderlayWatch) Run(ctx context.Context, changed func()) error {
 	defer w.conn.Close()
 	for ctx.Err() == nil {
-		if _, err := w.conn.Wait(500); err != nil {
+		there, err := w.conn.Wait(500)
+		if err != nil {
 			return err
 		}
+		if !there {
+			continue
+		}
+		select { // one change of an interface is told in many messages
+		case <-ctx.Done():
+			return nil
+		case <-time.After(gather):
+		}
 		kick := false
-		err := w.conn.Drain(func(m rtnl.Message) { kick = kick || concernsUnderlay(m) })
+		err = w.conn.Drain(func(m rtnl.Message) { kick = kick || concernsUnderlay(m) })
 		if err != nil && !errors.Is(err, rtnl.ErrOverrun) {
 			return err
 		}
@@ -44,12 +89,11 @@ func (w *UnderlayWatch) Run(ctx context.Context, changed func()) error {
 	return nil
 }
 
-// concernsUnderlay reads no further than it must: thousands of our own routes
-// pass here when a fabric starts.
+// concernsUnderlay leaves out what is about devices of weft's own and pods'.
 func concernsUnderlay(m rtnl.Message) bool {
 	switch m.Type {
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		return len(m.Data) >= unix.SizeofRtMsg && m.Data[1] == 0
+		return true
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		return len(m.Data) >= unix.SizeofIfInfomsg && !strings.HasPrefix(linkName(m.Data[unix.SizeofIfInfomsg:]), Prefix)
 	}

@@ -24,6 +24,7 @@ func (s *Store) list(ctx context.Context) (*clientv3.GetResponse, error) {
 
 // fold puts a list into a view as its whole truth.
 func (s *Store) fold(v *view, resp *clientv3.GetResponse) {
+	v.expect(len(resp.Kvs) / 3)
 	v.relist(func(yield func(kv) bool) {
 		for i, e := range resp.Kvs {
 			if !yield(s.fromEtcd(e)) {

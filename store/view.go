@@ -114,6 +114,20 @@ func newView(self fabric.NodeID) *view {
 	}
 }
 
+// expect makes room in an empty view for about n nodes, each with its alive key
+// and one subnet: maps that grow step by step cost twice.
+func (v *view) expect(n int) {
+	if len(v.nodes)+len(v.subnets) > 0 {
+		return
+	}
+	v.nodes = make(map[string]*record, n)
+	v.subnets = make(map[netip.Prefix]*record, n)
+	v.owned = make(map[fabric.NodeID][]*record, n)
+	v.alive = make(map[string]aliveRecord, n)
+	v.dirty = make(map[fabric.NodeID]struct{}, n)
+	v.claims = make(map[resource]claimants, 4*n) // id, index, MAC, an address
+}
+
 // relist takes a whole list as the truth: what it lacks is gone. Whether what
 // is gone is also removed from the snapshot is the hold's decision.
 func (v *view) relist(kvs func(yield func(kv) bool), cluster uint64, rev int64) {
