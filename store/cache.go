@@ -298,7 +298,7 @@ func writeFile(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // nothing is there after the rename
+	defer func() { _ = os.Remove(f.Name()) }() // nothing is there after the rename
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()

@@ -83,20 +83,7 @@ func (h *hold) judge(d disappearance, now time.Time) (why string) {
 // held back by what they were.
 func (v *view) applyHold(fresh map[fabric.NodeID]*fabric.Peer, now time.Time) {
 	h := &v.hold
-	lost := map[fabric.NodeID]*fabric.Peer{}
-	newly := 0
-	for id, p := range fresh {
-		was := v.peer(id)
-		explicit := h.released || h.letGo[id] || was != nil && v.removed[was.Name] == id
-		if was == nil || explicit || id == v.self || !v.vanished(id, was, p) {
-			delete(h.held, id)
-			continue
-		}
-		lost[id] = was
-		if h.held[id] == nil {
-			newly++
-		}
-	}
+	lost, newly := v.lost(fresh)
 	h.released = false
 	clear(h.letGo)
 	why := h.reason
@@ -114,6 +101,26 @@ func (v *view) applyHold(fresh map[fabric.NodeID]*fabric.Peer, now time.Time) {
 		kept.Held, kept.Alive = true, v.livesAs(&was.Node)
 		h.held[id], fresh[id] = &kept, &kept
 	}
+}
+
+// lost returns, as they were, the peers just computed that are gone without
+// anybody's word for it, and how many of them are not held yet.
+func (v *view) lost(fresh map[fabric.NodeID]*fabric.Peer) (lost map[fabric.NodeID]*fabric.Peer, newly int) {
+	h := &v.hold
+	lost = map[fabric.NodeID]*fabric.Peer{}
+	for id, p := range fresh {
+		was := v.peer(id)
+		explicit := h.released || h.letGo[id] || was != nil && v.removed[was.Name] == id
+		if was == nil || explicit || id == v.self || !v.vanished(id, was, p) {
+			delete(h.held, id)
+			continue
+		}
+		lost[id] = was
+		if h.held[id] == nil {
+			newly++
+		}
+	}
+	return lost, newly
 }
 
 // vanished reports whether a peer is less than it was only because records

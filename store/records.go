@@ -37,28 +37,47 @@ func decodeNode(name string, value []byte) (*fabric.Node, error) {
 	if n.Name == "" {
 		n.Name = name
 	}
-	switch {
-	case n.Name != name:
+	if n.Name != name {
 		return nil, fmt.Errorf("the record's name is %.64q, its key's %q", n.Name, name)
-	case n.ID == "" || len(n.ID) > maxName:
-		return nil, fmt.Errorf("the node id has %d characters (want 1 to %d)", len(n.ID), maxName)
-	case n.Index == 0:
-		return nil, fmt.Errorf("index 0 (want 1 or more)")
-	case n.VTEPMAC != fabric.MAC{} && !n.VTEPMAC.Valid():
-		return nil, fmt.Errorf("VTEP MAC %s is a group address", n.VTEPMAC)
-	case n.MTU < 0 || n.MTU > 1<<16:
-		return nil, fmt.Errorf("MTU %d (want 0 to 65536)", n.MTU)
 	}
+	if err := checkNode(n); err != nil {
+		return nil, err
+	}
+	if err := checkUnderlay(n.Underlay); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// maxIndex bounds the index: numbers that follow from it (kernel.NexthopID)
+// have 20 bits for it.
+const maxIndex = 1<<20 - 1
+
+func checkNode(n *fabric.Node) error {
+	switch {
+	case n.ID == "" || len(n.ID) > maxName:
+		return fmt.Errorf("the node id has %d characters (want 1 to %d)", len(n.ID), maxName)
+	case n.Index == 0 || n.Index > maxIndex:
+		return fmt.Errorf("index %d (want 1 to %d)", n.Index, maxIndex)
+	case n.VTEPMAC != fabric.MAC{} && !n.VTEPMAC.Valid():
+		return fmt.Errorf("VTEP MAC %s is a group address", n.VTEPMAC)
+	case n.MTU < 0 || n.MTU > 1<<16:
+		return fmt.Errorf("MTU %d (want 0 to 65536)", n.MTU)
+	}
+	return nil
+}
+
+func checkUnderlay(addrs fabric.PerFamily[netip.Addr]) error {
 	for _, f := range fabric.Families {
-		a := n.Underlay.Get(f)
+		a := addrs.Get(f)
 		if !a.IsValid() {
 			continue
 		}
 		if fabric.FamilyOf(a) != f || a.Is4In6() || a.Zone() != "" || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a == broadcast {
-			return nil, fmt.Errorf("underlay address %v cannot be that of a host (%v)", a, f)
+			return fmt.Errorf("underlay address %v cannot be that of a host (%v)", a, f)
 		}
 	}
-	return n, nil
+	return nil
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

@@ -204,6 +204,7 @@ func TestBadRecordsCostOnlyThemselves(t *testing.T) {
 		{"array", "nodes/x", `[]`, "not a JSON object"},
 		{"huge node", "nodes/x", `{"name":"` + strings.Repeat("x", 100_000) + `"}`, "bytes"},
 		{"wrong name", "nodes/x", other(func(n *fabric.Node) { n.Name = "y" }), "name is"},
+		{"huge index", "nodes/node-9", other(func(n *fabric.Node) { n.Index = 1 << 20 }), "index 1048576"},
 		{"no index", "nodes/node-9", other(func(n *fabric.Node) { n.Index = 0 }), "index 0"},
 		{"loopback", "nodes/node-9", other(func(n *fabric.Node) { n.Underlay.IPv4 = netip.MustParseAddr("127.0.0.1") }), "cannot be that of a host"},
 		{"same MAC", "nodes/node-9", other(func(n *fabric.Node) { n.VTEPMAC = first.VTEPMAC }), "VTEP MAC"},
