@@ -138,9 +138,6 @@ func TestTamperingIsRepaired(t *testing.T) {
 		"ip link del weft.1",
 		"ip link set weft.1 down",
 		"ip link set weft.1 mtu 1300",
-		"ip nexthop flush proto 158",
-		"ip neigh flush dev weft.1 nud permanent",
-		"ip addr flush dev weft0",
 		"ip link set weft0 down",
 		"nft delete table inet weft",
 		"sysctl -q -w net.ipv4.conf.weft/1.forwarding=0",
@@ -150,13 +147,28 @@ func TestTamperingIsRepaired(t *testing.T) {
 	for _, p := range s.Peers[0].Subnets {
 		commands = append(commands, fmt.Sprintf("ip route del %s metric 158", p))
 	}
-	out, err := h.Run(ctx, "bridge", "fdb", "show", "dev", "weft.1")
-	must(t, err)
-	for line := range strings.Lines(out) {
-		if words := strings.Fields(line); strings.Contains(line, "dst") {
-			commands = append(commands, fmt.Sprintf("bridge fdb del %s dev weft.1 dst %s", words[0], words[2]))
+	// One by one: `ip neigh flush` and its like go on until nothing is left, and
+	// give up on an agent that is faster.
+	each := func(list, remove string, pick func(words []string) []any) {
+		words := strings.Fields(list)
+		out, err := h.Run(ctx, words[0], words[1:]...)
+		must(t, err)
+		for line := range strings.Lines(out) {
+			if args := pick(strings.Fields(line)); args != nil {
+				commands = append(commands, fmt.Sprintf(remove, args...))
+			}
 		}
 	}
+	each("ip nexthop show proto 158", "ip nexthop del id %s", func(w []string) []any { return []any{w[1]} })
+	each("ip neigh show dev weft.1 nud permanent", "ip neigh del %s dev weft.1", func(w []string) []any { return []any{w[0]} })
+	each("ip -4 -o addr show dev weft0", "ip addr del %s dev weft0", func(w []string) []any { return []any{w[3]} })
+	each("ip -6 -o addr show dev weft0 scope global", "ip addr del %s dev weft0", func(w []string) []any { return []any{w[3]} })
+	each("bridge fdb show dev weft.1", "bridge fdb del %s dev weft.1 dst %s", func(w []string) []any {
+		if len(w) < 3 || w[1] != "dst" {
+			return nil
+		}
+		return []any{w[0], w[2]}
+	})
 	for _, cmd := range commands {
 		words := strings.Fields(cmd)
 		must(t, h.Tamper(ctx, words[0], words[1:]...))

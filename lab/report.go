@@ -85,10 +85,11 @@ func (r Report) Losses() []string {
 	return out
 }
 
-// Summary is the total in one line of less than 80 columns.
+// Summary is the total in one line of less than 80 columns; the round trip is
+// the median and the worst.
 func (r Report) Summary() string {
 	t := r.Total()
-	return fmt.Sprintf("%d sent, %d lost, %d late, %d reordered, %d doubled; RTT %s, worst %s",
+	return fmt.Sprintf("%d sent, %d lost, %d late, %d reordered, %d doubled; RTT %.2f, worst %.1f ms",
 		t.Sent, t.Lost+t.LostReplies, t.Late, t.Reordered, t.Duplicated, millis(t.RTT.Median), millis(t.RTT.Max))
 }
 
@@ -138,4 +139,4 @@ func cell(x FlowReport, ok bool) string {
 	return fmt.Sprintf("%.2f", float64(x.RTT.Median.Microseconds())/1000)
 }
 
-func millis(d time.Duration) string { return fmt.Sprintf("%.3g ms", float64(d.Microseconds())/1000) }
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
