@@ -77,23 +77,7 @@ func leasesTable(rows []leaseRow, wide bool) *table {
 }
 
 func (a *app) leasesCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "leases", Short: "List the subnets that are leased or reserved", Args: args()}
-	f := formFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withStore(cmd.Context(), func(ctx context.Context, s *store.Store) error {
-			snap, err := s.View(ctx)
-			if err != nil {
-				return unreachable(err)
-			}
-			rows := leaseRows(snap)
-			if err := a.print(*f, rows, func(wide bool) *table { return leasesTable(rows, wide) }); err != nil {
-				return err
-			}
-			a.notes(snap, len(rows) == 0, "no subnet is leased or reserved")
-			return nil
-		})
-	}
-	return cmd
+	return listing(a, "leases", "List the subnets that are leased or reserved", "no subnet is leased or reserved", leaseRows, leasesTable)
 }
 
 func (a *app) leaseCommand() *cobra.Command {

@@ -59,7 +59,12 @@ func aliveWord(alive bool) string {
 }
 
 func (a *app) nodesCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "nodes", Short: "List the nodes of the fabric", Args: args()}
+	return listing(a, "nodes", "List the nodes of the fabric", "no node has joined yet", nodeRows, nodesTable)
+}
+
+// listing is a command that prints a part of the fabric's records.
+func listing[R any](a *app, use, short, nothing string, pick func(*fabric.Snapshot) []R, draw func(rows []R, wide bool) *table) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: args()}
 	f := formFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.withStore(cmd.Context(), func(ctx context.Context, s *store.Store) error {
@@ -67,11 +72,11 @@ func (a *app) nodesCommand() *cobra.Command {
 			if err != nil {
 				return unreachable(err)
 			}
-			rows := nodeRows(snap)
-			if err := a.print(*f, rows, func(wide bool) *table { return nodesTable(rows, wide) }); err != nil {
+			rows := pick(snap)
+			if err := a.print(*f, rows, func(wide bool) *table { return draw(rows, wide) }); err != nil {
 				return err
 			}
-			a.notes(snap, len(rows) == 0, "no node has joined yet")
+			a.notes(snap, len(rows) == 0, nothing)
 			return nil
 		})
 	}
