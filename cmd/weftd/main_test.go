@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -126,6 +127,17 @@ func TestAgentWithoutEtcdAnswersAndStops(t *testing.T) {
 		t.Errorf("control socket: %v %v, want mode 0600", info, err)
 	}
 
+	if err := api.Dial(filepath.Join(dir, "run")).ReleaseHold(context.Background()); err != nil {
+		t.Errorf("release a hold that there is none: %v", err)
+	}
+	for path, want := range map[string]string{
+		"/healthz": "200 OK", "/readyz": "503 Service Unavailable", "/metrics": "weft_ready 0",
+	} {
+		if page := get(t, path); !strings.Contains(page, want) {
+			t.Errorf("%s: want %q in\n%s", path, want, page)
+		}
+	}
+
 	second, secondLog := start(t, dir)
 	if err := second.Wait(); err == nil || !strings.Contains(secondLog.String(), "another weftd uses this run directory") {
 		t.Errorf("a second agent in the same run directory: %v\n%s", err, secondLog)
@@ -136,6 +148,24 @@ func TestAgentWithoutEtcdAnswersAndStops(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("stop: %v\n%s", err, log)
 	}
+}
+
+// get fetches a page of the health endpoint. The connection is made by this
+// goroutine, whose thread is in the test's namespace; net/http would use others.
+func get(t *testing.T, path string) (page string) {
+	t.Helper()
+	poll(t, func() error {
+		conn, err := net.Dial("tcp", "127.0.0.1:9479")
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+		data, err := io.ReadAll(conn)
+		page = string(data)
+		return err
+	})
+	return page
 }
 
 // The machine boots before its network: the agent waits and says so once.
