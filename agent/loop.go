@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,7 @@ func (l *loop) run(ctx context.Context) error {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
+		timed := false
 		select {
 		case <-ctx.Done():
 			return nil
@@ -75,17 +77,29 @@ func (l *loop) run(ctx context.Context) error {
 		case <-l.in.kick:
 		case <-l.host.Changed():
 		case <-retry.C:
+			timed = true
 		case <-audit.C:
 			l.host.Audit()
 			l.files.forget()
 		}
 		l.round()
-		l.retry = nextRetry(l.retry, l.summary.Load())
-		retry.Reset(max(l.retry, retryFirst))
-		if l.retry == 0 {
-			retry.Stop()
-		}
+		l.schedule(retry, timed)
 	}
+}
+
+// schedule sets the timer for what is to be tried again. Only a round that the
+// timer began makes the next delay longer: a burst of news must not.
+func (l *loop) schedule(retry *time.Timer, timed bool) {
+	next := nextRetry(l.retry, l.summary.Load())
+	switch {
+	case next == 0:
+		retry.Stop()
+	case !timed && l.retry != 0:
+		return // the timer runs
+	default:
+		retry.Reset(next)
+	}
+	l.retry = next
 }
 
 // nextRetry doubles the delay as long as the node is not ready and is 0 when it
@@ -113,7 +127,7 @@ func (l *loop) round() {
 	l.count(report)
 	s := &summary{
 		reasons: l.reasons(in, known, report, failure), finished: time.Now(), took: time.Since(began),
-		report: report, writes: l.wrote, repaired: clone(l.repaired),
+		report: report, writes: l.wrote, repaired: maps.Clone(l.repaired),
 	}
 	s.ready = len(s.reasons) == 0
 	if known {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/backends/vxlan"
@@ -266,5 +267,30 @@ func TestNodeFiles(t *testing.T) {
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("not put back: %v", err)
 		}
+	}
+}
+
+// Kicks that come while something fails must not push the next try away.
+func TestABurstOfNewsDoesNotDelayTheRetry(t *testing.T) {
+	l := &loop{}
+	l.summary.Store(&summary{})
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for range 20 {
+		l.schedule(retry, false)
+	}
+	if l.retry != retryFirst {
+		t.Errorf("after a burst the delay is %v, want %v", l.retry, retryFirst)
+	}
+	for range 20 {
+		l.schedule(retry, true)
+	}
+	if l.retry != retryMost {
+		t.Errorf("after many tries the delay is %v, want %v", l.retry, retryMost)
+	}
+	l.summary.Store(&summary{ready: true})
+	l.schedule(retry, true)
+	if l.retry != 0 {
+		t.Errorf("the delay of a node that is ready is %v", l.retry)
 	}
 }

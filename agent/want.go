@@ -147,10 +147,11 @@ func walk(a, b []*fabric.Peer, visit func(a, b *fabric.Peer)) {
 	}
 }
 
-// count is the number of other nodes.
+// count is the number of other nodes. It is asked for in every round, so it
+// does not walk them.
 func (w *wanted) count() int {
-	if slices.ContainsFunc(w.peers, func(p *fabric.Peer) bool { return p.ID == w.input.Self }) {
-		return len(w.peers) - 1
+	if s := (fabric.Snapshot{Peers: w.peers}); s.Peer(w.input.Self) == nil {
+		return len(w.peers)
 	}
-	return len(w.peers)
+	return len(w.peers) - 1
 }

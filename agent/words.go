@@ -1,9 +1,6 @@
 package agent
 
-import (
-	"maps"
-	"strconv"
-)
+import "strconv"
 
 // plural counts in words: "1 conflict", "3 conflicts".
 func plural(n int, one, many string) string {
@@ -12,5 +9,3 @@ func plural(n int, one, many string) string {
 	}
 	return strconv.Itoa(n) + " " + many
 }
-
-func clone(m map[string]uint64) map[string]uint64 { return maps.Clone(m) }
