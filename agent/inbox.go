@@ -12,6 +12,7 @@ import (
 // inputs is the newest of everything that the loop computes with. The values
 // are immutable; whoever has news replaces one whole.
 type inputs struct {
+	version  uint64 // grows with every change
 	snapshot *fabric.Snapshot
 	lease    store.Lease
 	underlay kernel.Underlay
@@ -34,6 +35,7 @@ func newInbox() *inbox { return &inbox{kick: make(chan struct{}, 1)} }
 func (b *inbox) put(change func(*inputs)) {
 	b.mu.Lock()
 	change(&b.now)
+	b.now.version++
 	b.mu.Unlock()
 	select {
 	case b.kick <- struct{}{}:

@@ -30,6 +30,7 @@ type wanted struct {
 	down     map[fabric.NodeID]bool
 	draining []netip.Prefix // part of input.Subnets, kept but no longer ours to lease from
 	known    bool           // input is set
+	version  uint64         // of the inputs last followed
 }
 
 // follow brings what is wanted up to date with in. It returns false while too
@@ -37,6 +38,10 @@ type wanted struct {
 // lease is not waited for: the peers are programmed while it is claimed, and
 // what an earlier life of this agent had leased stays as it is meanwhile.
 func (w *wanted) follow(in inputs) bool {
+	if w.known && in.version == w.version {
+		return true // the round is the kernel's doing: pods come and go
+	}
+	w.version = in.version
 	if in.snapshot == nil || in.snapshot.Spec == nil || in.underlay.MTU == 0 {
 		return w.known
 	}
