@@ -29,7 +29,7 @@ type Options struct {
 	Notify func(state string)
 }
 
-// agent is one running weftd. What is below the line is set by open and does
+// agent is one running weftd. Its fields are set before the tasks start and do
 // not change; the parts keep their own state.
 type agent struct {
 	cfg     *config.Node

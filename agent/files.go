@@ -42,12 +42,12 @@ type nodeFiles struct {
 // forget makes the next write check what is on disk.
 func (f *nodeFiles) forget() { f.written = nil }
 
-// write brings the files up to date. They appear only once this node has a
-// subnet: the plugin takes their absence as "try again later". While it is not
-// known how the lease stands, they stay as an earlier life of the agent left
-// them, and pods come and go.
+// write brings the files up to date. They appear only once it is known how the
+// lease stands: the plugin takes their absence as "try again later", and what an
+// earlier life of the agent left stays meanwhile, so that pods come and go. A
+// node that has lost its lease keeps its pods and offers nothing to new ones.
 func (f *nodeFiles) write(w wanted, in inputs) error {
-	if len(w.input.Subnets) == 0 || in.lease.State == "" || in.lease.State == store.Waiting {
+	if in.lease.State == "" || in.lease.State == store.Waiting {
 		return nil
 	}
 	file := &nodefile.File{
@@ -56,7 +56,7 @@ func (f *nodeFiles) write(w wanted, in inputs) error {
 		Bridge: vxlan.BridgeName, BridgeMAC: vxlan.BridgeMAC(w.input.Self), MTU: w.backend.MTU(w.input),
 	}
 	if in.lease.State != store.Leased {
-		file.Draining = w.input.Subnets // pods stay, new ones wait for a lease
+		file.Draining = w.input.Subnets
 	}
 	if reflect.DeepEqual(file, f.written) {
 		return nil
@@ -64,19 +64,35 @@ func (f *nodeFiles) write(w wanted, in inputs) error {
 	if err := file.Write(f.runDir); err != nil {
 		return fmt.Errorf("node file for the CNI plugin: %w", err)
 	}
-	if err := replace(filepath.Join(f.runDir, subnetEnv), envFile(file, w.input.Spec)); err != nil {
-		return fmt.Errorf("%s: %w", subnetEnv, err)
-	}
-	if err := f.writeConflist(); err != nil {
-		return err
+	if in.lease.State == store.Leased { // what says that pods can come waits until they can
+		if err := f.invite(file, w.input.Spec); err != nil {
+			return err
+		}
 	}
 	f.written = file
 	return nil
 }
 
-// writeConflist tells container runtimes to call the plugin, where the
-// operator asked for that.
-func (f *nodeFiles) writeConflist() error {
+// withhold offers nothing of what an earlier life of this agent had leased:
+// another living host is this node.
+func (f *nodeFiles) withhold() error {
+	file, err := nodefile.Read(f.runDir)
+	if err != nil || reflect.DeepEqual(file.Draining, file.Subnets) {
+		return nil // nothing that the plugin could use
+	}
+	file.Draining = file.Subnets
+	if err := file.Write(f.runDir); err != nil {
+		return fmt.Errorf("node file for the CNI plugin: %w", err)
+	}
+	return nil
+}
+
+// invite writes flannel's file and, where the operator asked for it, the one
+// that tells container runtimes to call the plugin.
+func (f *nodeFiles) invite(file *nodefile.File, spec *fabric.Spec) error {
+	if err := replace(filepath.Join(f.runDir, subnetEnv), envFile(file, spec)); err != nil {
+		return fmt.Errorf("%s: %w", subnetEnv, err)
+	}
 	if !f.cni.Write {
 		return nil
 	}

@@ -92,8 +92,11 @@ func (e *echo) read(ctx context.Context, c *icmp.PacketConn) {
 	buf := make([]byte, 1500)
 	for ctx.Err() == nil {
 		n, from, err := c.ReadFrom(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
-			continue // closed: ctx has ended; else an ICMP error to some probe
+			continue // an ICMP error to some probe
 		}
 		m, err := icmp.ParseMessage(protocol, buf[:n])
 		if err != nil {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"strings"
@@ -119,10 +120,12 @@ func (l *loop) round() {
 	var report kernel.Report
 	var failure error
 	known := l.want.follow(in)
-	if known {
-		if report, failure = l.host.Sync(); failure == nil {
-			failure = l.files.write(l.want, in)
-		}
+	switch {
+	case known: // a kernel that cannot be asked is no reason to offer what is lost
+		report, failure = l.host.Sync()
+		failure = cmp.Or(failure, l.files.write(l.want, in))
+	case in.lease.State == store.Refused:
+		failure = l.files.withhold()
 	}
 	l.count(report)
 	s := &summary{

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +158,61 @@ func TestRestartBeforeTheLeaseIsKnown(t *testing.T) {
 	}
 }
 
+// offered are the subnets that the plugin would take addresses from.
+func offered(t *testing.T, runDir string) (out []netip.Prefix) {
+	t.Helper()
+	file, err := nodefile.Read(runDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range file.Subnets {
+		if !slices.Contains(file.Draining, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// A subnet that another node has by now must not be handed out, also while
+// there is no other to lease.
+func TestLostSubnetIsNotHandedOut(t *testing.T) {
+	l := testLoop(t)
+	l.in.setSnapshot(snapshotOf())
+	l.roundWant(t, true)
+	if got := offered(t, l.files.runDir); len(got) != 1 {
+		t.Fatalf("offered %v, want the leased subnet", got)
+	}
+	thief := testPeer(1, "198.18.0.9") // 10.244.1.0/24
+	l.in.setSnapshot(snapshotOf(thief))
+	for _, state := range []store.LeaseState{store.Fenced, store.Exhausted} {
+		l.in.setLease(store.Lease{State: state, Reason: "another node has it"})
+		l.roundWant(t, false)
+		if got := offered(t, l.files.runDir); len(got) != 0 {
+			t.Errorf("%s: still offered %v", state, got)
+		}
+	}
+}
+
+// A host that starts and finds that another living host is this node offers
+// nothing that it had before.
+func TestRefusedHostOffersNothing(t *testing.T) {
+	l := testLoop(t)
+	l.in.setSnapshot(snapshotOf())
+	l.roundWant(t, true)
+	again := anotherLoop(t, l.files.runDir)
+	again.in.now = l.in.take()
+	again.in.setLease(store.Lease{State: store.Refused, Reason: "another living host has the node id"})
+	again.roundWant(t, false)
+	if got := offered(t, l.files.runDir); len(got) != 0 {
+		t.Errorf("still offered %v", got)
+	}
+	again.in.setLease(leased("10.244.1.0/24"))
+	again.roundWant(t, true)
+	if got := offered(t, l.files.runDir); len(got) != 1 {
+		t.Errorf("offered %v after the other host went", got)
+	}
+}
+
 // A lease that comes after the peers costs the peers nothing.
 func TestLeaseAfterPeers(t *testing.T) {
 	l := testLoop(t)
@@ -249,7 +305,13 @@ func TestIncrementsAddUpToTheWhole(t *testing.T) {
 
 func TestNodeFiles(t *testing.T) {
 	l := testLoop(t)
+	l.in.setLease(store.Lease{State: store.Exhausted, Reason: "no subnet is free"})
 	l.in.setSnapshot(snapshotOf())
+	l.roundWant(t, false)
+	if _, err := os.Stat(l.files.cni.ConfDir); !os.IsNotExist(err) {
+		t.Errorf("runtimes are told to send pods to a node without a subnet: %v", err)
+	}
+	l.in.setLease(leased("10.244.1.0/24"))
 	l.roundWant(t, true)
 	file, err := nodefile.Read(l.files.runDir)
 	if err != nil {

@@ -85,6 +85,7 @@ func (f *File) Write(runDir string) error {
 	path := filepath.Join(runDir, Name)
 	tmp := path + ".new"
 	if err := os.WriteFile(tmp, append(data, '\n'), 0o644); err != nil {
+		_ = os.Remove(tmp) // a part of a file on a full disk
 		return err
 	}
 	return os.Rename(tmp, path)
