@@ -193,6 +193,41 @@ func TestLostSubnetIsNotHandedOut(t *testing.T) {
 	}
 }
 
+// The fence does not wait for a snapshot that says no less than the one before.
+func TestLostSubnetWithoutAFabric(t *testing.T) {
+	l := testLoop(t)
+	l.in.setSnapshot(snapshotOf())
+	l.roundWant(t, true)
+	l.in.setSnapshot(&fabric.Snapshot{Revision: 2})
+	l.in.setLease(store.Lease{State: store.Fenced, Reason: "another node has it"})
+	l.roundWant(t, false)
+	if got := offered(t, l.files.runDir); len(got) != 0 {
+		t.Errorf("still offered %v", got)
+	}
+}
+
+// Nor does the fence wait for a kernel that cannot be asked.
+func TestLostSubnetWithADeafKernel(t *testing.T) {
+	l := testLoop(t)
+	l.in.setSnapshot(snapshotOf())
+	l.roundWant(t, true)
+	deaf, err := kernel.Open(kernel.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := deaf.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.host, l.want.host = deaf, deaf
+	l.in.setLease(store.Lease{State: store.Fenced, Reason: "another node has it"})
+	if s := l.roundWant(t, false); len(s.reasons) != 2 {
+		t.Errorf("reasons %q, want the fence and the kernel", s.reasons)
+	}
+	if got := offered(t, l.files.runDir); len(got) != 0 {
+		t.Errorf("still offered %v", got)
+	}
+}
+
 // A host that starts and finds that another living host is this node offers
 // nothing that it had before.
 func TestRefusedHostOffersNothing(t *testing.T) {
