@@ -82,11 +82,26 @@ type Snapshot struct {
 	Spec      *Spec     // nil: there is no Fabric object
 	SpecRev   int64     // mod revision of the Fabric object
 	Peers     []*Peer   // every node, this one included, sorted by ID
+	BGP       *BGP      // nil: no object of BGP was ever seen
+	// Drained nodes by name: operators want traffic to leave them.
+	Drained map[string]Drain
 	// Reservations not owned by anybody, by prefix.
 	Reservations []Subnet
 	Problems     []Problem // sorted by key
 	// Hold is set while a mass disappearance is held back.
 	Hold *Hold
+}
+
+// Drain is the record under `drained/<name>`: an operator wants the extra
+// prefixes of a node gone, and how far that is.
+type Drain struct {
+	Since time.Time `json:"since"`
+	// State is what the node's agent says: "" (not seen yet), "leaving" (sent
+	// with the graceful-shutdown community), "withdrawn", "quiet" (withdrawn, and
+	// no packet to them came for a while).
+	State  string    `json:"state,omitempty"`
+	Reason string    `json:"reason,omitempty"` // in words, like the packets still seen
+	At     time.Time `json:"at,omitzero"`      // when State was set
 }
 
 // Hold describes a mass disappearance that is not acted upon yet.

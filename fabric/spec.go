@@ -18,8 +18,9 @@ type Spec struct {
 	SubnetLength PerFamily[int] `json:"subnetLength"`
 	// Reserved prefixes are never leased.
 	Reserved   []netip.Prefix `json:"reserved,omitempty"`
-	Backend    string         `json:"backend"` // "vxlan" (or "bgp", in time)
+	Backend    string         `json:"backend"` // "vxlan" or "bgp"
 	VXLAN      VXLANSpec      `json:"vxlan"`
+	BGP        BGPSpec        `json:"bgp"`
 	Masquerade MasqueradeSpec `json:"masquerade"`
 	Lease      LeaseSpec      `json:"lease"`
 }
