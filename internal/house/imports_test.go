@@ -62,6 +62,7 @@ var unlinked = []struct{ what, by []string }{
 	},
 	{what: []string{"github.com/sirupsen/logrus/..."}, by: []string{"config/...", "ipam/..."}},
 	{what: []string{"go.etcd.io/etcd/server/..."}, by: []string{"cmd/weftd", "cmd/weft"}},
+	{what: []string{"github.com/osrg/gobgp/..."}, by: []string{"cmd/weft"}}, // it asks the agent's speaker
 }
 
 // match reports whether one of the patterns takes in the path.
