@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -46,7 +47,7 @@ func Dial(runDir string) *Client {
 // Status asks the agent how it is.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	var s Status
-	if err := c.call(ctx, http.MethodGet, PathStatus, &s); err != nil {
+	if err := c.get(ctx, PathStatus, nil, &s); err != nil {
 		return nil, err
 	}
 	return &s, nil
@@ -54,15 +55,29 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 
 // ReleaseHold lets a held-back mass disappearance take effect.
 func (c *Client) ReleaseHold(ctx context.Context) error {
-	return c.call(ctx, http.MethodPost, PathReleaseHold, nil)
+	return c.call(ctx, &c.http, http.MethodPost, PathReleaseHold, nil)
 }
 
-func (c *Client) call(ctx context.Context, method, path string, out any) error {
+// get asks for a page; a query without a value is left out.
+func (c *Client) get(ctx context.Context, path string, query map[string]string, out any) error {
+	values := url.Values{}
+	for k, v := range query {
+		if v != "" {
+			values.Set(k, v)
+		}
+	}
+	if len(values) > 0 {
+		path += "?" + values.Encode()
+	}
+	return c.call(ctx, &c.http, http.MethodGet, path, out)
+}
+
+func (c *Client) call(ctx context.Context, client *http.Client, method, path string, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://weftd"+path, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return c.explain(err)
 	}
