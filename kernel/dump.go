@@ -91,12 +91,16 @@ func (h *Host) dumpRest() error {
 	if err == nil {
 		err = h.dump(nexthops, func() {
 			s.nexthops.beginDump()
+			s.groups.beginDump()
 			clear(s.foreign.nexthops)
 		}, func() error {
 			h.batch.Reset()
 			nexthopHeader(&h.batch, unix.RTM_GETNEXTHOP, 0, unix.AF_UNSPEC, 0)
 			return h.ask()
-		}, s.nexthops.endDump)
+		}, func() {
+			s.nexthops.endDump()
+			s.groups.endDump()
+		})
 	}
 	if err == nil {
 		err = h.dump(routes, func() {

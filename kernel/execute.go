@@ -54,6 +54,9 @@ func (r *pass) bulk(ops []op, from int) (to int, err error) {
 		if o.kind == links || o.kind == sysctls || o.kind == masquerade {
 			break
 		}
+		if b.Len() > 0 && o.kind == groups && ops[to-1].kind != groups {
+			break // which members there are must be known, see encodeGroup
+		}
 		before := b.Len()
 		if err := r.encode(o); err != nil {
 			r.failed[ref{o.kind, o.slot}] = err
@@ -93,6 +96,8 @@ func (r *pass) encode(o op) error {
 		return encodeNeigh(b, &s.ifaces, o.verb, &s.neighs.entries[o.slot])
 	case nexthops:
 		return encodeNexthop(b, &s.ifaces, o.verb, &s.nexthops.entries[o.slot])
+	case groups:
+		return s.encodeGroup(b, o.verb, &s.groups.entries[o.slot])
 	}
 	encodeRoute(b, o.verb, &s.routes.entries[o.slot])
 	return nil
@@ -128,6 +133,9 @@ func (r *pass) refused(o op, err error) {
 		r.stale = true // what we know is not what is there
 		r.state.table(o.kind).forget(o.slot)
 		return
+	case o.kind == groups && o.verb == change && errors.Is(err, unix.EINVAL):
+		r.state.groups.setStuck(o.slot) // of another type, say
+		r.stale = true
 	case o.kind == nexthops && o.verb == change && errors.Is(err, unix.EINVAL):
 		// IPv6 refuses a gateway that a route leads to through another device,
 		// even a route of the very object that is to move to the device

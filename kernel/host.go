@@ -32,10 +32,11 @@ type Host struct {
 	state state
 	masq  Masquerade // wanted, the source of what state.nat wants
 
-	stale       bool // everything must be dumped
-	staleNAT    bool // the nftables table must be read
-	staleSysctl bool // the sysctls must be read
-	settled     bool // a Sync has ended with everything in place
+	stale       bool   // everything must be dumped
+	staleNAT    bool   // the nftables table must be read
+	staleSysctl bool   // the sysctls must be read
+	settled     bool   // a Sync has ended with everything in place
+	reach       uint64 // see ReachVersion
 
 	batch rtnl.Batch
 	ops   []op

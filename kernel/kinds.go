@@ -12,11 +12,12 @@ const (
 	fdb
 	neighs
 	nexthops
+	groups
 	routes
 	kinds // their number
 )
 
-var kindNames = [kinds]string{"link", "sysctl", "address", "masquerade", "fdb", "neighbour", "nexthop", "route"}
+var kindNames = [kinds]string{"link", "sysctl", "address", "masquerade", "fdb", "neighbour", "nexthop", "group", "route"}
 
 func (k kind) String() string { return kindNames[k] }
 

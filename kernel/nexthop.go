@@ -37,8 +37,9 @@ func (s *state) foldNexthop(typ uint16, data []byte, dumping bool) (stale bool) 
 	}
 	protocol, flags := data[2], rtnl.U32(data[4:])
 	var id, oif uint32
+	var members Group
 	g := gateway{onLink: flags&unix.RTNH_F_ONLINK != 0}
-	odd := false
+	odd, kind := false, uint16(0)
 	err := rtnl.Attrs(data[sizeofNhMsg:], func(typ uint16, v []byte) {
 		switch typ {
 		case unix.NHA_ID:
@@ -47,48 +48,85 @@ func (s *state) foldNexthop(typ uint16, data []byte, dumping bool) (stale bool) 
 			oif = rtnl.U32(v)
 		case unix.NHA_GATEWAY:
 			g.addr = rtnl.Addr(v)
-		case unix.NHA_GROUP, unix.NHA_BLACKHOLE, unix.NHA_ENCAP, nhaFDB:
+		case unix.NHA_GROUP:
+			members = decodeGroup(v)
+		case nhaGroupType:
+			kind = rtnl.U16(v)
+		case unix.NHA_BLACKHOLE, unix.NHA_ENCAP, nhaFDB:
 			odd = true
 		}
 	})
-	if err != nil || id&^uint32(nexthopRange-1) != nexthopBase {
+	if err != nil || !ownNexthop(id) {
 		return false
 	}
 	if odd {
 		g.addr = netip.Addr{} // nothing that could be wanted
 	}
+	if members != "" && (odd || kind != 0) {
+		members = strange
+	}
 	g.link = s.ifaces.name(int32(oif))
-	e := s.nexthops.find(id)
-	wanted := e != nil && e.wanted
+	wanted := s.wantsNexthop(id)
 	switch {
 	case typ == unix.RTM_DELNEXTHOP:
 		s.nexthops.dropActual(id)
+		s.groups.dropActual(id)
 		return wanted || s.foreign.nexthops[id] != ""
 	case protocol != Protocol:
 		s.nexthops.dropActual(id)
+		s.groups.dropActual(id)
 		s.foreign.nexthops[id] = fmt.Sprintf("a nexthop of protocol %d", protocol)
 		return wanted && !dumping
 	}
+	delete(s.foreign.nexthops, id)
+	if members != "" {
+		s.nexthops.dropActual(id)
+		s.groups.setActual(id, members)
+		return false
+	}
+	s.groups.dropActual(id)
 	s.nexthops.setActual(id, g)
 	return false
 }
 
-func (s *state) nexthopVerb(e *entry[uint32, gateway]) (verb, bool) {
-	switch {
-	case !e.present:
-		return create, s.foreign.nexthops[e.key] == ""
-	case e.stuck:
-		return remake, true
+func (s *state) wantsNexthop(id uint32) bool {
+	if e := s.nexthops.find(id); e != nil && e.wanted {
+		return true
 	}
-	return change, true
+	e := s.groups.find(id)
+	return e != nil && e.wanted
+}
+
+// becomesGateway and becomesGroup keep a plan from removing at its end what it
+// put in the place of the other kind at the same id.
+func (s *state) becomesGateway(e *entry[uint32, Group]) bool {
+	n := s.nexthops.find(e.key)
+	return n != nil && n.wanted
+}
+
+func (s *state) becomesGroup(e *entry[uint32, gateway]) bool {
+	g := s.groups.find(e.key)
+	return g != nil && g.wanted
+}
+
+func (s *state) nexthopVerb(e *entry[uint32, gateway]) (verb, bool) {
+	group := s.groups.find(e.key)
+	switch {
+	case s.foreign.nexthops[e.key] != "":
+		return 0, false
+	case e.stuck || group != nil && group.present:
+		return remake, true
+	case e.present:
+		return change, true
+	}
+	return create, true
 }
 
 // encodeNexthop: a change is one message, so that all routes through the
 // object move at once.
 func encodeNexthop(b *rtnl.Batch, f *ifaces, v verb, e *entry[uint32, gateway]) error {
 	if v == destroy {
-		nexthopHeader(b, unix.RTM_DELNEXTHOP, 0, unix.AF_UNSPEC, 0)
-		b.U32(unix.NHA_ID, e.key)
+		encodeNexthopGone(b, e.key)
 		return nil
 	}
 	index, err := f.index(e.want.link)
@@ -110,6 +148,11 @@ func encodeNexthop(b *rtnl.Batch, f *ifaces, v verb, e *entry[uint32, gateway]) 
 	b.U32(unix.NHA_OIF, index)
 	b.Addr(unix.NHA_GATEWAY, e.want.addr)
 	return nil
+}
+
+func encodeNexthopGone(b *rtnl.Batch, id uint32) {
+	nexthopHeader(b, unix.RTM_DELNEXTHOP, 0, unix.AF_UNSPEC, 0)
+	b.U32(unix.NHA_ID, id)
 }
 
 func nexthopHeader(b *rtnl.Batch, typ, nl uint16, family uint8, flags uint32) {

@@ -26,7 +26,7 @@ func (t *table[K, V]) forget(slot int32) { t.dropActual(t.entries[slot].key) }
 func (s *state) table(k kind) objects {
 	return [kinds]objects{
 		links: &s.links, sysctls: &s.sysctls, addrs: &s.addrs, masquerade: &s.nat,
-		fdb: &s.fdb, neighs: &s.neighs, nexthops: &s.nexthops, routes: &s.routes,
+		fdb: &s.fdb, neighs: &s.neighs, nexthops: &s.nexthops, groups: &s.groups, routes: &s.routes,
 	}[k]
 }
 
@@ -45,6 +45,8 @@ func (s *state) text(k kind, slot int32) string {
 		return s.neighs.entries[slot].key.String()
 	case nexthops:
 		return Nexthop{ID: s.nexthops.entries[slot].key}.Name()
+	case groups:
+		return Nexthop{ID: s.groups.entries[slot].key, Group: strange}.Name()
 	case routes:
 		return s.routes.entries[slot].key.String()
 	}
@@ -62,6 +64,8 @@ func (s *state) holder(k kind, slot int32) string {
 		return s.foreign.links[e.key]
 	case nexthops:
 		return s.foreign.nexthops[s.nexthops.entries[slot].key]
+	case groups:
+		return s.foreign.nexthops[s.groups.entries[slot].key]
 	case routes:
 		if r := s.foreign.sameKey(s.routes.entries[slot].key); r != nil {
 			return r.String()

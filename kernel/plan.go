@@ -18,9 +18,11 @@ type state struct {
 	fdb      table[FDBKey, netip.Addr]
 	neighs   table[NeighKey, fabric.MAC]
 	nexthops table[uint32, gateway]
+	groups   table[uint32, Group]
 	routes   table[RouteKey, path]
 
 	foreign foreign
+	retain  fabric.PerFamily[bool]
 }
 
 func newState() state {
@@ -29,7 +31,8 @@ func newState() state {
 		links:  newTable[string, device](), sysctls: newTable[string, string](),
 		addrs: newTable[Addr, struct{}](), nat: newTable[string, string](),
 		fdb: newTable[FDBKey, netip.Addr](), neighs: newTable[NeighKey, fabric.MAC](),
-		nexthops: newTable[uint32, gateway](), routes: newTable[RouteKey, path](),
+		nexthops: newTable[uint32, gateway](), groups: newTable[uint32, Group](),
+		routes:  newTable[RouteKey, path](),
 		foreign: newForeign(),
 	}
 }
@@ -60,10 +63,12 @@ func plan(s *state, ops []op) []op {
 	ops = up(ops, fdb, &s.fdb, nil)
 	ops = up(ops, neighs, &s.neighs, nil)
 	ops = up(ops, nexthops, &s.nexthops, s.nexthopVerb)
+	ops = up(ops, groups, &s.groups, s.groupVerb)
 	ops = up(ops, routes, &s.routes, s.routeVerb)
 
 	ops = down(ops, routes, &s.routes, nil)
-	ops = down(ops, nexthops, &s.nexthops, nil)
+	ops = down(ops, groups, &s.groups, s.becomesGateway)
+	ops = down(ops, nexthops, &s.nexthops, s.becomesGroup)
 	ops = down(ops, neighs, &s.neighs, nil)
 	ops = down(ops, fdb, &s.fdb, nil)
 	ops = down(ops, masquerade, &s.nat, nil)

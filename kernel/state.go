@@ -75,11 +75,16 @@ type Neigh struct {
 // the kernel refuses others while a route leads to them through another
 // device (net/ipv6/route.c, ip6_route_check_nh_onlink), be it the peer's own
 // route that is about to move or an administrator's for a larger network.
+//
+// One with a Group has no gateway of its own: it spreads flows over its
+// members. Routes of either family may lead to it if all members can carry
+// them: an IPv4 route may go to an IPv6 gateway, not the reverse.
 type Nexthop struct {
-	ID      uint32 // in weft's range, see NexthopID
+	ID      uint32 // in one of weft's ranges, see NexthopID and SharedNexthop
 	Link    string
 	Gateway netip.Addr
 	OnLink  bool // the gateway need not be in a connected network
+	Group   Group
 }
 
 // RouteType is what a route does with a packet.
@@ -141,8 +146,13 @@ const (
 	Metric = 158
 	// Prefix begins the name of every device and nftables table of weft.
 	Prefix = "weft"
-	// nexthopBase begins the range of nexthop ids, nexthopBase..+2^24-1.
+	// LastResort is the metric of default routes: they yield to any that an
+	// administrator, DHCP or a router advertisement set.
+	LastResort = 1 << 30
+	// nexthopBase begins the range of nexthop ids of peers, sharedBase of those
+	// that no single peer owns; each has 2^24.
 	nexthopBase = 0x57000000
+	sharedBase  = 0x56000000
 )
 
 // NexthopID is the id of the nexthop object for a peer's index and a family:
@@ -154,4 +164,14 @@ func NexthopID(index uint32, f fabric.Family, slot uint32) uint32 {
 		id |= 1
 	}
 	return id
+}
+
+// SharedNexthop is the id of a nexthop object or group that no single peer
+// owns; n must be below 2^24.
+func SharedNexthop(n uint32) uint32 { return sharedBase | n&(nexthopRange-1) }
+
+// ownNexthop reports whether an id is in one of weft's ranges.
+func ownNexthop(id uint32) bool {
+	base := id &^ uint32(nexthopRange-1)
+	return base == nexthopBase || base == sharedBase
 }

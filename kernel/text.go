@@ -36,9 +36,17 @@ func (l Link) String() string {
 }
 
 // Name is the text that names the object, without what it says.
-func (n Nexthop) Name() string { return fmt.Sprintf("nexthop %#x", n.ID) }
+func (n Nexthop) Name() string {
+	if n.Group != "" {
+		return fmt.Sprintf("nexthop group %#x", n.ID)
+	}
+	return fmt.Sprintf("nexthop %#x", n.ID)
+}
 
 func (n Nexthop) String() string {
+	if n.Group != "" {
+		return fmt.Sprintf("%s of %s", n.Name(), n.Group)
+	}
 	s := fmt.Sprintf("%s via %s dev %s", n.Name(), n.Gateway, n.Link)
 	if n.OnLink {
 		s += " onlink"

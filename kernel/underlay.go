@@ -22,7 +22,10 @@ type Underlay struct {
 	Interface string
 	Addrs     fabric.PerFamily[netip.Addr]
 	Connected []netip.Prefix // networks on the same segment
-	MTU       int            // the smallest among the uplinks, bytes
+	// Gateways are those of all default routes that weft did not set, sorted,
+	// with a zone where they are link-local.
+	Gateways []netip.Addr
+	MTU      int // the smallest among the uplinks, bytes
 	// AcceptRA is true where IPv6 routes come from router advertisements,
 	// which the kernel stops to accept when forwarding is switched on.
 	AcceptRA bool

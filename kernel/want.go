@@ -10,7 +10,9 @@ func (h *Host) SetWant(w Objects) {
 	keep(&s.addrs, w.Addrs, Addr.normal)
 	keep(&s.fdb, w.FDB, func(f FDB) FDBKey { return f.FDBKey })
 	keep(&s.neighs, w.Neighs, func(n Neigh) NeighKey { return n.normal() })
-	keep(&s.nexthops, w.Nexthops, func(n Nexthop) uint32 { return n.ID })
+	singles, sets := split(w.Nexthops)
+	keep(&s.nexthops, singles, func(n Nexthop) uint32 { return n.ID })
+	keep(&s.groups, sets, func(n Nexthop) uint32 { return n.ID })
 	keep(&s.routes, w.Routes, func(r Route) RouteKey { return r.normal() })
 	h.setMasquerade(w.Masquerade)
 	h.add(w)
@@ -48,7 +50,11 @@ func (h *Host) Update(remove, add Objects) {
 		s.neighs.dropWant(o.normal(), o.MAC)
 	}
 	for _, o := range remove.Nexthops {
-		s.nexthops.dropWant(o.ID, wantedGateway(o))
+		if o.Group != "" {
+			s.groups.dropWant(o.ID, o.Group)
+		} else {
+			s.nexthops.dropWant(o.ID, wantedGateway(o))
+		}
 	}
 	for _, o := range remove.Routes {
 		s.routes.dropWant(o.normal(), wantedPath(o))
@@ -89,6 +95,10 @@ func (h *Host) add(w Objects) {
 		s.neighs.setWant(o.normal(), o.MAC)
 	}
 	for _, o := range w.Nexthops {
+		if o.Group != "" {
+			s.groups.setWant(o.ID, o.Group)
+			continue
+		}
 		s.nexthops.setWant(o.ID, wantedGateway(o))
 		watch(o.Link)
 	}
@@ -97,6 +107,18 @@ func (h *Host) add(w Objects) {
 		s.routes.setWant(key, wantedPath(o))
 		s.foreign.metrics[key.Metric] = true
 	}
+}
+
+// split tells nexthop objects with a gateway from groups.
+func split(all []Nexthop) (singles, sets []Nexthop) {
+	for _, n := range all {
+		if n.Group != "" {
+			sets = append(sets, n)
+		} else {
+			singles = append(singles, n)
+		}
+	}
+	return singles, sets
 }
 
 func wantedPath(r Route) path { return path{typ: r.Type, nexthop: r.Nexthop, mtu: r.MTU} }
