@@ -241,6 +241,7 @@ const (
 	BGPPort          = 179
 	BGPHold          = Duration(9 * time.Second)
 	BGPKeepalive     = Duration(3 * time.Second)
+	BGPConnectRetry  = Duration(5 * time.Second)
 	BGPRestartTime   = Duration(30 * time.Second)
 	BGPLongLivedTime = Duration(time.Hour)
 	BGPMultipath     = 16

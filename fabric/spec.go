@@ -20,7 +20,7 @@ type Spec struct {
 	Reserved   []netip.Prefix `json:"reserved,omitempty"`
 	Backend    string         `json:"backend"` // "vxlan" or "bgp"
 	VXLAN      VXLANSpec      `json:"vxlan"`
-	BGP        BGPSpec        `json:"bgp"`
+	BGP        BGPSpec        `json:"bgp,omitzero"` // zero: the backend is not bgp, and nothing was set beforehand
 	Masquerade MasqueradeSpec `json:"masquerade"`
 	Lease      LeaseSpec      `json:"lease"`
 }
