@@ -13,8 +13,10 @@ import (
 // fabric runs, one reason each; none: it can. old is nil where there is no
 // Fabric yet. leases are the subnets on record, reservations included.
 //
-// A subnet length may change: leases stay as they are, and the store checks
-// overlap when it gives out new ones.
+// Everything under spec.bgp may change: agents do what they can in place, and
+// reset one session at a time where they cannot. A subnet length may change
+// too: leases stay as they are, and the store checks overlap when it gives out
+// new ones.
 func CheckChange(old, new *fabric.Spec, leases []fabric.Subnet) []string {
 	if len(leases) == 0 {
 		return nil
@@ -24,6 +26,12 @@ func CheckChange(old, new *fabric.Spec, leases []fabric.Subnet) []string {
 		return reasons
 	}
 	reasons = append(reasons, checkReserved(old, new, leases)...)
+	if old.Backend != new.Backend {
+		reasons = append(reasons, cuts("backend", old.Backend, new.Backend))
+	}
+	if old.Backend != BackendVXLAN || new.Backend != BackendVXLAN {
+		return reasons
+	}
 	// The VXLAN device holds these; the kernel changes none of them in place
 	// (vxlan_nl2conf in drivers/net/vxlan/vxlan_core.c), and a device made anew
 	// on one node after the other cuts the fabric in two meanwhile.
@@ -31,16 +39,19 @@ func CheckChange(old, new *fabric.Spec, leases []fabric.Subnet) []string {
 		path     string
 		old, new any
 	}{
-		{"backend", old.Backend, new.Backend},
 		{"vxlan.vni", old.VXLAN.VNI, new.VXLAN.VNI},
 		{"vxlan.port", old.VXLAN.Port, new.VXLAN.Port},
 		{"vxlan.udpChecksum", old.VXLAN.UDPChecksum, new.VXLAN.UDPChecksum},
 	} {
 		if c.old != c.new {
-			reasons = append(reasons, fmt.Sprintf("spec.%s: %v -> %v would cut nodes off from each other while subnets are leased; remove the nodes first", c.path, c.old, c.new))
+			reasons = append(reasons, cuts(c.path, c.old, c.new))
 		}
 	}
 	return reasons
+}
+
+func cuts(path string, old, new any) string {
+	return fmt.Sprintf("spec.%s: %v -> %v would cut nodes off from each other while subnets are leased; remove the nodes first", path, old, new)
 }
 
 // checkNetworks finds leases that the new networks leave outside.

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/weft-net/weft/fabric"
 )
 
 // decode stores a tree in a struct whose fields carry `json` tags, strictly:
@@ -28,6 +30,11 @@ func decode(t *tree, path string, into reflect.Value) *problem {
 		return decodeStruct(t, path, into)
 	case reflect.Slice:
 		return decodeSlice(t, path, into)
+	case reflect.Map:
+		return decodeMap(t, path, into)
+	case reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		return decode(t, path, into.Elem())
 	}
 	return decodeScalar(t, path, into)
 }
@@ -50,33 +57,35 @@ func decodeText(t *tree, path string, into encoding.TextUnmarshaler) *problem {
 		return problemf(path, "is empty (leave it out to get the default)")
 	}
 	err := into.UnmarshalText([]byte(t.text))
-	if _, isPrefix := into.(*netip.Prefix); isPrefix && err != nil {
-		// netip's words are for programmers.
+	if err == nil {
+		return nil
+	}
+	switch into.(type) { // netip's words are for programmers
+	case *netip.Prefix:
 		return problemf(path, "%q is not a network (like 10.244.0.0/16 or fd00:10:244::/48)", t.text)
+	case *netip.Addr:
+		return problemf(path, "%q is not an IP address (like 192.0.2.1 or 2001:db8::1)", t.text)
 	}
-	if err != nil {
-		return problemf(path, "%v", err)
-	}
-	return nil
+	return problemf(path, "%v", err)
 }
 
 func decodeStruct(t *tree, path string, into reflect.Value) *problem {
 	if t.shape != shapeMap {
 		return problemf(path, "is %s, want a section of keys", t.shape)
 	}
-	fields := make(map[string]int)
+	fields := make(map[string]reflect.StructField)
 	var names []string
-	for i := range into.NumField() {
-		name, _, _ := strings.Cut(into.Type().Field(i).Tag.Get("json"), ",")
+	for _, f := range reflect.VisibleFields(into.Type()) { // those of embedded structs too
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "" || name == "-" {
 			continue
 		}
-		fields[name] = i
+		fields[name] = f
 		names = append(names, name)
 	}
 	for _, e := range t.keys {
 		at := join(path, e.name)
-		i, ok := fields[e.name]
+		f, ok := fields[e.name]
 		if !ok {
 			meant := nearest(e.name, names)
 			if meant != "" {
@@ -84,10 +93,38 @@ func decodeStruct(t *tree, path string, into reflect.Value) *problem {
 			}
 			return problemf(at, "unknown key%s", didYouMean(meant))
 		}
-		if err := decode(e.value, at, into.Field(i)); err != nil {
+		v := into.FieldByIndex(f.Index)
+		if err := decode(e.value, at, v); err != nil {
 			return err
 		}
+		if isOptionalDuration(f) && v.IsZero() {
+			return problemf(at, "0s has no meaning (leave it out to get the default)")
+		}
 	}
+	return nil
+}
+
+// isOptionalDuration reports whether the zero of a duration stands for one
+// that is not set, so that whoever writes 0s would get something else.
+func isOptionalDuration(f reflect.StructField) bool {
+	_, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return options == "omitzero" && f.Type == reflect.TypeFor[fabric.Duration]()
+}
+
+// decodeMap stores keys that people choose, like labels.
+func decodeMap(t *tree, path string, into reflect.Value) *problem {
+	if t.shape != shapeMap {
+		return problemf(path, "is %s, want pairs like {rack: r1}", t.shape)
+	}
+	m := reflect.MakeMapWithSize(into.Type(), len(t.keys))
+	for _, e := range t.keys {
+		v := reflect.New(into.Type().Elem()).Elem()
+		if err := decode(e.value, join(path, e.name), v); err != nil {
+			return err
+		}
+		m.SetMapIndex(reflect.ValueOf(e.name).Convert(into.Type().Key()), v)
+	}
+	into.Set(m)
 	return nil
 }
 

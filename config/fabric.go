@@ -18,19 +18,24 @@ const (
 	defaultLiveness   = fabric.Duration(15 * time.Second)
 )
 
-// BackendVXLAN is the one backend of this version.
-const BackendVXLAN = "vxlan"
+// The backends: how nodes reach each other's pods.
+const (
+	BackendVXLAN = "vxlan"
+	BackendBGP   = "bgp"
+)
 
 func defaultSpec() *fabric.Spec {
 	return &fabric.Spec{
 		Backend:    BackendVXLAN,
 		VXLAN:      fabric.VXLANSpec{VNI: defaultVNI, Port: defaultPort, DirectRouting: true},
+		BGP:        defaultBGP(),
 		Masquerade: fabric.MasqueradeSpec{Enabled: true},
 		Lease:      fabric.LeaseSpec{TTL: defaultTTL, Liveness: defaultLiveness},
 	}
 }
 
-// completeSpec gives each family that has a network a subnet length.
+// completeSpec gives each family that has a network a subnet length, and a
+// fabric that routes what BGP needs.
 func completeSpec(s *fabric.Spec) {
 	lengths := fabric.PerFamily[int]{IPv4: defaultSubnetIPv4, IPv6: defaultSubnetIPv6}
 	for _, f := range fabric.Families {
@@ -38,6 +43,7 @@ func completeSpec(s *fabric.Spec) {
 			s.SubnetLength.Set(f, lengths.Get(f))
 		}
 	}
+	completeBGP(s)
 }
 
 // DecodeFabric reads what is stored under the key `fabric`. A newer version
@@ -75,8 +81,13 @@ func DecodeFabric(data []byte) (*fabric.Spec, error) {
 	return s, nil
 }
 
-// DecodeObject reads an object as it is stored, of any kind, leniently.
+// DecodeObject reads an object as it is stored, of any kind: leniently, as a
+// newer version may have written it, so unknown fields are ignored. What no
+// version could mean is refused with the reason, in one line.
 func DecodeObject(data []byte) (Object, error) {
+	if len(data) > maxInput {
+		return Object{}, fmt.Errorf("stored object: larger than %d KiB", maxInput>>10)
+	}
 	var head struct {
 		Object
 		Spec json.RawMessage `json:"spec"`
@@ -85,8 +96,13 @@ func DecodeObject(data []byte) (Object, error) {
 		return Object{}, fmt.Errorf("stored object: %s", oneLine(err.Error()))
 	}
 	kind, err := kindNamed(head.Kind)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Object{}, fmt.Errorf("stored object: %w", err)
+	case head.APIVersion != APIVersion:
+		return Object{}, fmt.Errorf("stored object: apiVersion is %.40q, this version of weft knows %s", head.APIVersion, APIVersion)
+	case len(head.Spec) == 0:
+		return Object{}, fmt.Errorf("stored %s: has no spec", head.Kind)
 	}
 	o := head.Object
 	o.Spec = kind.new()
@@ -94,5 +110,21 @@ func DecodeObject(data []byte) (Object, error) {
 		return Object{}, fmt.Errorf("stored %s: %s", o.Kind, oneLine(err.Error()))
 	}
 	kind.complete(o.Spec)
+	if err := kind.validate(o.Spec); err != nil {
+		return Object{}, fmt.Errorf("stored %s: %w", o.Kind, &problem{join("spec", err.path), err.text})
+	}
 	return o, nil
+}
+
+// Head is what can be told of a stored object without its spec, so that one
+// that this version cannot read can be named and deleted.
+func Head(data []byte) (kind, name string) {
+	var head struct {
+		Kind     string   `json:"kind"`
+		Metadata Metadata `json:"metadata"`
+	}
+	if json.Unmarshal(data, &head) != nil {
+		return "", ""
+	}
+	return head.Kind, head.Metadata.Name
 }

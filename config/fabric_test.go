@@ -66,7 +66,7 @@ func TestDecodeFabricRefuses(t *testing.T) {
 		{"type", stored(`{"vxlan":{"vni":"7"}}`), "fabric: spec: json: cannot unmarshal string into Go struct field VXLANSpec.vxlan.vni of type uint32"},
 		{"default route", stored(`{"network":{"ipv4":"0.0.0.0/0"}}`), "fabric: spec.network.ipv4: 0.0.0.0/0 holds 0.0.0.0/8 (this network), which pods cannot have"},
 		{"host bits", stored(`{"network":{"ipv4":"10.0.0.1/8"}}`), "fabric: spec.network.ipv4: 10.0.0.1/8 has host bits set (did you mean 10.0.0.0/8?)"},
-		{"backend of a newer version", stored(`{"network":{"ipv4":"10.0.0.0/8"},"backend":"bgp"}`), "fabric: spec.backend: bgp is not supported by this version of weft, want vxlan"},
+		{"backend of a newer version", stored(`{"network":{"ipv4":"10.0.0.0/8"},"backend":"geneve"}`), `fabric: spec.backend: "geneve" is not a backend, want vxlan or bgp`},
 		{"vni", stored(`{"network":{"ipv4":"10.0.0.0/8"},"vxlan":{"vni":0}}`), "fabric: spec.vxlan.vni: 0 is out of range (1 to 16777215)"},
 		{"liveness", stored(`{"network":{"ipv4":"10.0.0.0/8"},"lease":{"liveness":"0s"}}`), "fabric: spec.lease.liveness: 0s is too short, etcd keeps no lease under 2s"},
 		{"huge", strings.Repeat(" ", maxInput+1), "fabric: larger than 1024 KiB, this is no Fabric object"},

@@ -16,10 +16,12 @@ const DefaultFile = "/etc/weft/weftd.yaml"
 type Node struct {
 	NodeName string
 	NodeID   fabric.NodeID
+	Labels   map[string]string // what BGP's objects pick nodes by
 	Etcd     Etcd
 	Underlay Underlay
 	RunDir   string // sockets, node file and address slots; gone after a reboot
 	StateDir string // the last snapshot; survives a reboot
+	BGPFile  string // objects that override the fabric's, for ParseBGPFile; may be absent
 	CNI      CNI
 	Listen   string // host:port of metrics and health
 	Log      Log
@@ -71,6 +73,7 @@ func defaults() *Node {
 		Etcd:     Etcd{Prefix: "/weft/v1", DialTimeout: 5 * time.Second},
 		RunDir:   "/run/weft",
 		StateDir: "/var/lib/weft",
+		BGPFile:  "/etc/weft/bgp.yaml",
 		CNI:      CNI{ConfDir: "/etc/cni/net.d"},
 		Listen:   "127.0.0.1:9479",
 		Log:      Log{Level: "info", Format: "text"},

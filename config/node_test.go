@@ -49,7 +49,7 @@ func sample(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	return map[string]string{
-		"nodeName": "rack1.host-7", "nodeID": "4c1F.0_f2-e",
+		"nodeName": "rack1.host-7", "nodeID": "4c1F.0_f2-e", "labels": "rack=r1,example.net/role=", "bgp.file": "/nonexistent/bgp.yaml",
 		"etcd.endpoints": "https://192.0.2.1:2379,https://[2001:db8::1]:2379", "etcd.prefix": "/other/v1",
 		"etcd.tls.ca": pem, "etcd.tls.cert": pem, "etcd.tls.key": pem,
 		"etcd.username": "weft", "etcd.passwordFile": pem, "etcd.dialTimeout": "7s",

@@ -18,7 +18,8 @@ type Object struct {
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
 	Metadata   Metadata `json:"metadata"`
-	// Spec is a pointer to the kind's type: *fabric.Spec for a Fabric.
+	// Spec is a pointer to the kind's type: *fabric.Spec for a Fabric,
+	// *fabric.BGPPeerSpec, *fabric.BGPPolicySpec or *fabric.BGPPrefixSpec.
 	Spec any `json:"spec"`
 	// Where it was read, like "fabric.yaml:3"; empty for one from the store.
 	Where string `json:"-"`
@@ -39,6 +40,8 @@ func (o Object) Fabric() *fabric.Spec {
 type Kind struct {
 	Name  string   // as in `kind:`
 	Words []string // as in `weft get WORD`, lower case, the usual one first
+	// Many is whether a fabric may have more than one.
+	Many bool
 	// Key returns where an object of that name is stored, below the prefix.
 	Key func(name string) string
 
@@ -64,11 +67,16 @@ func Kinds() []Kind {
 			Words: []string{"fabric", "fabrics"},
 			Key:   func(string) string { return "fabric" }, // the one and only
 		}, defaultSpec, completeSpec, validateSpec),
+		define(named("BGPPeer", "bgppeer", "bgppeers"), newBGPPeer, completeBGPPeer, validateBGPPeer),
+		define(named("BGPPolicy", "bgppolicy", "bgppolicies"), newBGPPolicy, completeBGPPolicy, validateBGPPolicy),
+		define(named("BGPPrefix", "bgpprefix", "bgpprefixes"), newBGPPrefix, completeBGPPrefix, validateBGPPrefix),
 	}
 }
 
-// laterKinds are known to the design and not yet to the code.
-var laterKinds = []string{"BGPPeer", "BGPPolicy", "BGPPrefix"}
+// named is a kind of which there may be many, stored by name below the plural.
+func named(name, word, plural string) Kind {
+	return Kind{Name: name, Words: []string{word, plural}, Many: true, Key: func(name string) string { return plural + "/" + name }}
+}
 
 func kindNamed(name string) (Kind, *problem) {
 	var known []string
@@ -77,9 +85,6 @@ func kindNamed(name string) (Kind, *problem) {
 			return k, nil
 		}
 		known = append(known, k.Name)
-	}
-	if slices.Contains(laterKinds, name) {
-		return Kind{}, problemf("kind", "%s is not supported by this version of weft", name)
 	}
 	return Kind{}, problemf("kind", "%q is not a kind that this version of weft knows%s", name, didYouMean(nearest(name, known)))
 }
@@ -94,6 +99,14 @@ func KindFor(word string) (Kind, error) {
 		known = append(known, k.Words[0])
 	}
 	return Kind{}, fmt.Errorf("%q is not a kind of object%s", word, didYouMean(nearest(word, known)))
+}
+
+// title is what there can be one of.
+func (o Object) title() string {
+	if k, err := kindNamed(o.Kind); err == nil && k.Many {
+		return o.Kind + " " + o.Metadata.Name
+	}
+	return o.Kind
 }
 
 // Key returns where the object is stored, below the prefix.
@@ -125,7 +138,7 @@ func ParseObjects(name string, data []byte) ([]Object, error) {
 		}
 		o.Where = fmt.Sprintf("%s:%d", name, doc.line)
 		if first := seen[o.Key()]; first != "" {
-			return nil, fmt.Errorf("%s: the same object is at %s already: a fabric has one %s", o.Where, first, o.Kind)
+			return nil, fmt.Errorf("%s: the same object is at %s already: a fabric has one %s", o.Where, first, o.title())
 		}
 		seen[o.Key()] = o.Where
 		out = append(out, o)
@@ -150,7 +163,7 @@ func parseObject(doc *tree) (Object, *problem) {
 	case head.APIVersion != APIVersion:
 		return Object{}, problemf("apiVersion", "%q is not supported, want %s", head.APIVersion, APIVersion)
 	case head.Kind == "":
-		return Object{}, problemf("kind", "is missing, want Fabric")
+		return Object{}, problemf("kind", "is missing, want Fabric, BGPPeer, BGPPolicy or BGPPrefix")
 	}
 	kind, err := kindNamed(head.Kind)
 	if err != nil {

@@ -51,7 +51,7 @@ func validateSpec(s *fabric.Spec) *problem {
 			return err
 		}
 	}
-	for _, check := range []func(*fabric.Spec) *problem{validateReserved, validateBackend, validateLease} {
+	for _, check := range []func(*fabric.Spec) *problem{validateReserved, validateBackend, validateBGP, validateLease} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -139,11 +139,9 @@ func validateReserved(s *fabric.Spec) *problem {
 }
 
 func validateBackend(s *fabric.Spec) *problem {
-	switch {
-	case s.Backend == "bgp":
-		return problemf("backend", "bgp is not supported by this version of weft, want vxlan")
-	case s.Backend != BackendVXLAN:
-		return problemf("backend", "%q is not a backend, want vxlan", s.Backend)
+	switch known := []string{BackendVXLAN, BackendBGP}; {
+	case !slices.Contains(known, s.Backend):
+		return problemf("backend", "%q is not a backend, want vxlan or bgp%s", s.Backend, didYouMean(nearest(s.Backend, known)))
 	case s.VXLAN.VNI == 0 || s.VXLAN.VNI > maxVNI:
 		return problemf("vxlan.vni", "%d is out of range (1 to %d)", s.VXLAN.VNI, maxVNI)
 	case s.VXLAN.Port == 0:

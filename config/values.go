@@ -136,6 +136,28 @@ func parseTimeout(s string) (time.Duration, error) {
 	return time.Duration(d), nil
 }
 
+// parseLabels accepts key=value, several joined by commas.
+func parseLabels(s string) (map[string]string, error) {
+	labels := make(map[string]string)
+	for pair := range strings.SplitSeq(s, ",") {
+		key, value, isPair := strings.Cut(strings.TrimSpace(pair), "=")
+		if !isPair {
+			return nil, fmt.Errorf("%q is not a label (like rack=r1)", pair)
+		}
+		if err := checkLabelKey(key); err != nil {
+			return nil, err
+		}
+		if err := checkLabelValue(value); err != nil {
+			return nil, err
+		}
+		if _, ok := labels[key]; ok {
+			return nil, fmt.Errorf("label %s is set twice", key)
+		}
+		labels[key] = value
+	}
+	return labels, nil
+}
+
 // parseInterface accepts what the kernel does (dev_valid_name in
 // net/core/dev.c).
 func parseInterface(s string) (string, error) {
