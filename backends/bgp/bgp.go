@@ -22,8 +22,9 @@ type Desired struct {
 	Announcements []Announcement
 }
 
-// Global is what all sessions share. A change of any field but Multipath,
-// RestartTime and BMP stops the speaker and starts it anew.
+// Global is what all sessions share. A change of what GlobalResets names stops
+// the speaker and starts it anew; the restart times are those of sessions that
+// come up later.
 type Global struct {
 	ASN      uint32
 	RouterID netip.Addr   // IPv4 form
@@ -65,8 +66,12 @@ type Session struct {
 	MaxPrefixes                   uint32
 	AllowOwnASN                   uint8
 	Families                      fabric.PerFamily[bool]
-	NextHopSelf                   bool
-	// ReflectorClient makes the far end our client; ClusterID is then ours.
+	// NextHopIPv6 is this node's own IPv6 address: the next hop of IPv6 routes
+	// of its own on a session over IPv4, which has no such address to offer.
+	NextHopIPv6 netip.Addr
+	NextHopSelf bool
+	// ReflectorClient makes the far end our client. ClusterID is ours, also
+	// towards other reflectors; invalid: we are none.
 	ReflectorClient bool
 	ClusterID       netip.Addr
 	// Import and Export are complete: what no rule accepts is rejected, and
