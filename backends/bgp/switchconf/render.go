@@ -64,6 +64,7 @@ func functions() template.FuncMap {
 		"isIPv6":   func(f fabric.Family) bool { return f == fabric.IPv6 },
 		"masked":   func(p netip.Prefix) netip.Prefix { return p.Masked() },
 		"birdName": birdName,
+		"commas":   commas,
 	}
 }
 
