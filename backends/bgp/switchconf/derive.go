@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -162,6 +163,9 @@ func (d *deriver) split(o fabric.BGPPeer, g Group) {
 		if o.Spec.AllowOwnASN == 0 {
 			external.SharedASNs = d.sharedASNs(o, external)
 		}
+		if len(external.Ranges) > 0 || d.onlyPorts(external) {
+			external.ASNs = d.possibleASNs(o, external)
+		}
 		d.sw.Groups = append(d.sw.Groups, external)
 	}
 	if len(internal.Neighbors) > 0 {
@@ -186,6 +190,48 @@ func (d *deriver) sharedASNs(o fabric.BGPPeer, g Group) []uint32 {
 		return n < 2 || !here || asn == d.place.ASN
 	})
 	return slices.Sorted(maps.Keys(nodes))
+}
+
+// onlyPorts reports whether a group's neighbours have ports for addresses: some
+// systems name the AS numbers of such ones by group.
+func (d *deriver) onlyPorts(g Group) bool {
+	return !slices.ContainsFunc(g.Neighbors, func(n Neighbor) bool { return n.Port == "" })
+}
+
+// possibleASNs are those with which nodes can come.
+func (d *deriver) possibleASNs(o fabric.BGPPeer, g Group) []ASNRange {
+	asns := map[uint32]bool{}
+	unknown := len(g.Ranges) > 0
+	for _, n := range g.Neighbors {
+		asns[n.ASN] = true
+		unknown = unknown || n.ASN == 0
+	}
+	if unknown {
+		clear(asns)
+		n, err := strconv.ParseUint(d.Spec.BGP.ASN, 10, 32)
+		switch {
+		case o.Spec.LocalASN != 0:
+			asns[o.Spec.LocalASN] = true
+		case err == nil:
+			asns[uint32(n)] = true
+		case d.Spec.BGP.ASN == fabric.ASNPerLabel:
+			for _, asn := range d.Spec.BGP.ASNs {
+				asns[asn] = true
+			}
+		default:
+			return []ASNRange{{fabric.ASNBase + 1, math.MaxUint32 - 1}} // RFC 6996
+		}
+	}
+	delete(asns, d.place.ASN)
+	var out []ASNRange
+	for _, asn := range slices.Sorted(maps.Keys(asns)) {
+		if len(out) > 0 && out[len(out)-1].Last+1 == asn {
+			out[len(out)-1].Last = asn
+			continue
+		}
+		out = append(out, ASNRange{asn, asn})
+	}
+	return out
 }
 
 // filters computes what nodes may announce and what they are told.

@@ -61,10 +61,12 @@ func functions() template.FuncMap {
 		"inet": func(f fabric.Family) string {
 			return map[fabric.Family]string{fabric.IPv4: "inet", fabric.IPv6: "inet6"}[f]
 		},
-		"isIPv6":   func(f fabric.Family) bool { return f == fabric.IPv6 },
-		"masked":   func(p netip.Prefix) netip.Prefix { return p.Masked() },
-		"birdName": birdName,
-		"commas":   commas,
+		"isIPv6":     func(f fabric.Family) bool { return f == fabric.IPv6 },
+		"masked":     func(p netip.Prefix) netip.Prefix { return p.Masked() },
+		"identifier": identifier,
+		"sub":        func(a int, b uint8) int { return a - int(b) },
+		"birdName":   birdName,
+		"commas":     commas,
 	}
 }
 

@@ -1,8 +1,10 @@
 package switchconf
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/weft-net/weft/fabric"
@@ -97,6 +99,20 @@ type Group struct {
 	SharedASNs []uint32
 	Neighbors  []Neighbor
 	Ranges     []Segment
+	// ASNs are those that nodes whose own is not known may come with; none
+	// where each neighbour has its own.
+	ASNs []ASNRange
+}
+
+// ASNRange is AS numbers from First to Last.
+type ASNRange struct{ First, Last uint32 }
+
+// String gives "65001" or "65001-65010".
+func (r ASNRange) String() string {
+	if r.First == r.Last {
+		return strconv.FormatUint(uint64(r.First), 10)
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
 // Neighbor is one node.
