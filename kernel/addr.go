@@ -36,8 +36,11 @@ func decodeAddr(data []byte) (index int32, p netip.Prefix, ok bool) {
 }
 
 // foldAddr takes in an address that came or went on a device of ours.
-func (s *state) foldAddr(typ uint16, data []byte) (stale bool) {
+func (s *state) foldAddr(typ uint16, data []byte, dumping bool) (stale bool) {
 	index, p, ok := decodeAddr(data)
+	if p.IsValid() {
+		s.foldHostAddr(hostAddr{index, p.Addr()}, typ == unix.RTM_NEWADDR, dumping)
+	}
 	i := s.ifaces.byIndex[index]
 	if i.own == "" {
 		return false

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"golang.org/x/sys/unix"
 
@@ -76,12 +77,12 @@ func (h *Host) dumpLinks() error {
 }
 
 // dumpRest reads everything else. Foreign tables cost nothing where the kernel
-// can filter: addresses, neighbours and forwarding entries come from our own
-// devices only, routes from the main table. Of that, foreign ones must be
-// seen: they may stand in the way.
+// can filter: neighbours and forwarding entries come from our own devices
+// only, routes from the main table. Of that, foreign ones must be seen: they
+// may stand in the way.
 func (h *Host) dumpRest() error {
 	s := &h.state
-	err := h.dump(addrs, s.addrs.beginDump, func() error { return h.perDevice(h.askAddrs) }, s.addrs.endDump)
+	err := h.dumpAddrs()
 	if err == nil {
 		err = h.dump(neighs, s.neighs.beginDump, func() error { return h.perDevice(h.askNeighs) }, s.neighs.endDump)
 	}
@@ -127,18 +128,29 @@ func (h *Host) perDevice(ask func(index uint32, k LinkKind) error) error {
 
 var families = [...]uint8{unix.AF_INET, unix.AF_INET6}
 
-func (h *Host) askAddrs(index uint32, _ LinkKind) error {
-	for _, family := range families {
-		var header [unix.SizeofIfAddrmsg]byte
-		header[0] = family
-		native.PutUint32(header[4:], index)
-		h.batch.Reset()
-		h.batch.Message(unix.RTM_GETADDR, 0, header[:])
-		if err := h.ask(); err != nil {
-			return err
+// dumpAddrs reads the addresses of all devices: none of them may be a next hop.
+func (h *Host) dumpAddrs() error {
+	s := &h.state
+	before := s.hostAddrs
+	return h.dump(addrs, func() {
+		s.addrs.beginDump()
+		s.hostAddrs = make(map[hostAddr]struct{}, len(before))
+	}, func() error {
+		for _, family := range families {
+			h.batch.Reset()
+			h.batch.Message(unix.RTM_GETADDR, 0, append([]byte{family}, make([]byte, unix.SizeofIfAddrmsg-1)...))
+			if err := h.ask(); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	}, func() {
+		s.addrs.endDump()
+		h.staleHost = false
+		if !maps.Equal(before, s.hostAddrs) {
+			s.reach++
+		}
+	})
 }
 
 func (h *Host) askNeighs(index uint32, k LinkKind) error {

@@ -18,7 +18,8 @@ func (h *Host) drain() error {
 		if !errors.Is(err, rtnl.ErrOverrun) {
 			return err
 		}
-		h.stale, h.staleSysctl = true, true
+		h.stale, h.staleSysctl, h.staleHost = true, true, true
+		h.state.reach++
 	}
 	for {
 		err := h.natEvent.Drain(h.foldNAT)
@@ -42,17 +43,22 @@ func (h *Host) fold(m rtnl.Message, dumping bool) {
 	stale := false
 	switch m.Type {
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		if !dumping {
+			h.state.foldReach(m.Data)
+		}
 		stale = h.state.foldRoute(m.Type, m.Data, dumping)
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
 		h.state.foldNeigh(m.Type, m.Data)
 	case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
 		stale = h.state.foldNexthop(m.Type, m.Data, dumping)
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		stale = h.state.foldAddr(m.Type, m.Data)
+		stale = h.state.foldAddr(m.Type, m.Data, dumping)
 	case unix.RTM_NEWLINK:
 		stale = h.state.foldLink(m.Data)
 	case unix.RTM_DELLINK:
 		stale = h.state.dropLink(m.Data)
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		h.state.reach++
 	case unix.RTM_NEWNETCONF:
 		h.staleSysctl = h.staleSysctl || h.state.concerns(m.Data)
 	}

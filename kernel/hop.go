@@ -30,8 +30,8 @@ type rawHop struct {
 
 // decodeHops reads the ways of a route from its attributes: one, or several
 // where it is multipath.
-func decodeHops(flags uint8, attrs []byte) (hops []rawHop, metric uint32) {
-	single := rawHop{flags: flags}
+func decodeHops(attrs []byte) (hops []rawHop, metric uint32) {
+	var single rawHop
 	_ = rtnl.Attrs(attrs, func(typ uint16, v []byte) {
 		switch typ {
 		case unix.RTA_OIF:

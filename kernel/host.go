@@ -32,11 +32,11 @@ type Host struct {
 	state state
 	masq  Masquerade // wanted, the source of what state.nat wants
 
-	stale       bool   // everything must be dumped
-	staleNAT    bool   // the nftables table must be read
-	staleSysctl bool   // the sysctls must be read
-	settled     bool   // a Sync has ended with everything in place
-	reach       uint64 // see ReachVersion
+	stale       bool // everything must be dumped
+	staleNAT    bool // the nftables table must be read
+	staleSysctl bool // the sysctls must be read
+	staleHost   bool // devices and addresses must be dumped
+	settled     bool // a Sync has ended with everything in place
 
 	batch rtnl.Batch
 	ops   []op
@@ -49,7 +49,7 @@ func Open(o Options) (*Host, error) {
 	if o.Buffer == 0 {
 		o.Buffer = defaultBuffer
 	}
-	h := &Host{state: newState(), stale: true, staleNAT: true, staleSysctl: true}
+	h := &Host{state: newState(), stale: true, staleNAT: true, staleSysctl: true, staleHost: true}
 	if err := h.open(o); err != nil {
 		_ = h.closeSockets()
 		return nil, fmt.Errorf("open kernel state: %w", err)
@@ -66,7 +66,8 @@ func (h *Host) open(o Options) (err error) {
 	}
 	h.events, err = rtnl.Listen(o.Buffer, unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
-		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF, unix.RTNLGRP_NEXTHOP)
+		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF, unix.RTNLGRP_NEXTHOP,
+		unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
 	if err != nil {
 		return err
 	}

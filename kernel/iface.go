@@ -9,10 +9,11 @@ import (
 
 // iface is what weft knows of any device on the host, its own or not.
 type iface struct {
-	name    string
-	carrier bool  // and it is up
-	master  int32 // index of the bridge or bond it is a port of, 0 if none
-	own     LinkKind
+	name     string
+	carrier  bool // and it is up
+	loopback bool
+	master   int32 // index of the bridge or bond it is a port of, 0 if none
+	own      LinkKind
 }
 
 // ifaces translates between the names of devices and the indexes by which the

@@ -75,7 +75,7 @@ func decodeLink(data []byte) (linkMessage, bool) {
 		l.quiet = true // IPv6 is off, or the MTU too small for it
 	}
 	l.up, l.marked = l.flags&unix.IFF_UP != 0, l.alias == linkMark
-	l.iface = iface{name: l.name, carrier: hasCarrier(l.flags), master: master}
+	l.iface = iface{name: l.name, carrier: hasCarrier(l.flags), loopback: l.flags&unix.IFF_LOOPBACK != 0, master: master}
 	return l, err == nil && l.name != ""
 }
 
@@ -141,6 +141,9 @@ func (s *state) foldLink(data []byte) (stale bool) {
 		delete(s.foreign.links, before.name)
 		stale = s.watches(before)
 	}
+	if before.carrier != l.iface.carrier || before.name != l.name && l.iface.carrier {
+		s.linkNews(l.name)
+	}
 	l.iface.own = l.owner(before)
 	s.ifaces.set(l.index, l.iface)
 	altered := s.foldOwnLink(l)
@@ -176,6 +179,13 @@ func (s *state) foldOwnLink(l linkMessage) (altered bool) {
 	return altered
 }
 
+// linkNews counts a change that Reach knows of.
+func (s *state) linkNews(name string) {
+	if !strings.HasPrefix(name, Prefix) {
+		s.reach++
+	}
+}
+
 // dropLink takes in that a device is gone.
 func (s *state) dropLink(data []byte) (stale bool) {
 	l, ok := decodeLink(data)
@@ -186,6 +196,12 @@ func (s *state) dropLink(data []byte) (stale bool) {
 	s.ifaces.drop(l.index)
 	if !known {
 		return false
+	}
+	s.linkNews(gone.name)
+	for a := range s.hostAddrs {
+		if a.index == l.index {
+			delete(s.hostAddrs, a)
+		}
 	}
 	if _, again := s.ifaces.byName[gone.name]; !again {
 		s.links.dropActual(gone.name)

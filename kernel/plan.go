@@ -22,7 +22,10 @@ type state struct {
 	routes   table[RouteKey, path]
 
 	foreign foreign
-	retain  fabric.PerFamily[bool]
+	retain  fabric.PerFamily[bool] // see Host.Retain
+
+	hostAddrs map[hostAddr]struct{} // of all devices
+	reach     uint64                // see Host.ReachVersion
 }
 
 func newState() state {
@@ -33,13 +36,14 @@ func newState() state {
 		fdb: newTable[FDBKey, netip.Addr](), neighs: newTable[NeighKey, fabric.MAC](),
 		nexthops: newTable[uint32, gateway](), groups: newTable[uint32, Group](),
 		routes:  newTable[RouteKey, path](),
-		foreign: newForeign(),
+		foreign: newForeign(), hostAddrs: map[hostAddr]struct{}{},
 	}
 }
 
 // tidy must run before a plan is made and not while one is carried out.
 func (s *state) tidy() {
 	s.forgetSysctls()
+	s.keep()
 	for k := range kinds {
 		s.table(k).tidy()
 	}
@@ -102,7 +106,7 @@ func up[K, V comparable](ops []op, k kind, t *table[K, V], choose func(*entry[K,
 // given, does not keep.
 func down[K, V comparable](ops []op, k kind, t *table[K, V], stays func(*entry[K, V]) bool) []op {
 	for _, i := range t.dirty {
-		if e := &t.entries[i]; !e.wanted && e.present && (stays == nil || !stays(e)) {
+		if e := &t.entries[i]; !e.wanted && e.present && !e.kept && (stays == nil || !stays(e)) {
 			ops = append(ops, op{kind: k, verb: destroy, slot: i})
 		}
 	}

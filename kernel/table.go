@@ -10,11 +10,18 @@ type entry[K, V comparable] struct {
 	queued       bool // its index is in table.dirty
 	asked        bool // what is wanted changed since it was last in place
 	stuck        bool // it cannot be changed as it stands: it must go first
+	kept         bool // it is not wanted and stays all the same, see Retain
 }
 
-// placed reports whether the kernel holds what is wanted.
+// placed reports whether the kernel holds what is wanted, or what is kept.
 func (e *entry[K, V]) placed() bool {
-	return e.wanted == e.present && (!e.wanted || e.want == e.actual && !e.stuck)
+	switch {
+	case e.wanted:
+		return e.present && e.want == e.actual && !e.stuck
+	case e.present:
+		return e.kept
+	}
+	return true
 }
 
 // table holds the objects of one kind. The entries lie in one slice, so that a
@@ -81,7 +88,7 @@ func (t *table[K, V]) setWant(k K, v V) {
 	i := t.at(k)
 	e := &t.entries[i]
 	if !e.wanted || e.want != v {
-		e.want, e.wanted, e.asked = v, true, true
+		e.want, e.wanted, e.asked, e.kept = v, true, true, false
 	}
 	t.check(i)
 }
@@ -116,7 +123,7 @@ func (t *table[K, V]) setActual(k K, v V) {
 
 func (t *table[K, V]) dropActual(k K) {
 	if e := t.find(k); e != nil && e.present {
-		e.present, e.stuck = false, false
+		e.present, e.stuck, e.kept = false, false, false
 		t.check(t.index[k])
 	}
 }
@@ -142,7 +149,7 @@ func (t *table[K, V]) tidy() {
 		case !e.placed():
 			left = append(left, i)
 			continue
-		case !e.wanted:
+		case !e.wanted && !e.present:
 			delete(t.index, e.key)
 			t.free = append(t.free, i)
 			*e = entry[K, V]{}
@@ -157,4 +164,23 @@ func (t *table[K, V]) tidy() {
 func (t *table[K, V]) setStuck(i int32) {
 	t.entries[i].stuck = true
 	t.check(i)
+}
+
+// keepIf keeps, of the entries that are to go, those that it accepts.
+func (t *table[K, V]) keepIf(accept func(*entry[K, V]) bool) {
+	for _, i := range t.dirty {
+		if e := &t.entries[i]; !e.wanted && e.present && !e.kept {
+			e.kept = accept(e)
+		}
+	}
+}
+
+// release lets go of what was kept, of the keys that pick accepts; nil: all.
+func (t *table[K, V]) release(pick func(K) bool) {
+	for i := range t.entries {
+		if e := &t.entries[i]; e.kept && (pick == nil || pick(e.key)) {
+			e.kept = false
+			t.check(int32(i))
+		}
+	}
 }

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/fabric"
-	"github.com/weft-net/weft/kernel/rtnl"
 )
 
 // Underlay is where this host's packets leave for other hosts.
@@ -44,11 +43,15 @@ var ErrNoUnderlay = errors.New("no underlay address")
 
 // FindUnderlay looks the underlay up in the calling thread's namespace.
 func FindUnderlay(q UnderlayQuery) (Underlay, error) {
-	uplinks, address, err := uplinks(q)
+	defaults, err := listDefaults()
 	if err != nil {
 		return Underlay{}, err
 	}
-	var u Underlay
+	uplinks, address, err := uplinks(q, defaults)
+	if err != nil {
+		return Underlay{}, err
+	}
+	u := Underlay{Gateways: defaults.gateways()}
 	for i, link := range uplinks {
 		attrs := link.Attrs()
 		if i == 0 || attrs.MTU < u.MTU {
@@ -73,7 +76,7 @@ func FindUnderlay(q UnderlayQuery) (Underlay, error) {
 
 // uplinks returns the devices that packets leave by and, where the query
 // fixes it, the address to send from.
-func uplinks(q UnderlayQuery) ([]netlink.Link, netip.Addr, error) {
+func uplinks(q UnderlayQuery, defaults defaultRoutes) ([]netlink.Link, netip.Addr, error) {
 	switch {
 	case q.Interface != "":
 		link, err := netlink.LinkByName(q.Interface)
@@ -89,7 +92,7 @@ func uplinks(q UnderlayQuery) ([]netlink.Link, netip.Addr, error) {
 		if link.Attrs().Flags&net.FlagLoopback == 0 {
 			return []netlink.Link{link}, q.Address, nil
 		}
-		links, err := defaultLinks()
+		links, err := defaults.links()
 		return links, q.Address, err
 	case q.Reach.IsValid():
 		routes, err := netlink.RouteGet(q.Reach.AsSlice())
@@ -103,7 +106,7 @@ func uplinks(q UnderlayQuery) ([]netlink.Link, netip.Addr, error) {
 		src, _ := netip.AddrFromSlice(routes[0].Src)
 		return []netlink.Link{link}, src.Unmap(), nil
 	}
-	links, err := defaultLinks()
+	links, err := defaults.links()
 	if err != nil {
 		return nil, netip.Addr{}, err
 	}
@@ -121,84 +124,6 @@ func linkWithAddr(a netip.Addr) (netlink.Link, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: no interface has address %s", ErrNoUnderlay, a)
-}
-
-// defaultLinks returns the devices of the default route with the lowest
-// metric, IPv4 before IPv6; several where the route is multipath.
-func defaultLinks() ([]netlink.Link, error) {
-	for _, f := range fabric.Families {
-		indexes, err := defaultRoute(f)
-		if err != nil {
-			return nil, fmt.Errorf("look for the default route: %w", err)
-		}
-		var links []netlink.Link
-		for _, index := range indexes {
-			link, err := netlink.LinkByIndex(index)
-			if err == nil && link.Attrs().Flags&net.FlagUp != 0 && !strings.HasPrefix(link.Attrs().Name, Prefix) {
-				links = append(links, link)
-			}
-		}
-		if len(links) > 0 {
-			return links, nil
-		}
-	}
-	return nil, fmt.Errorf("%w: no default route; name the interface in underlay.interface", ErrNoUnderlay)
-}
-
-// defaultRoute returns the device indexes of the preferred default route. It
-// looks at headers first: the table may hold ten thousand routes of ours.
-func defaultRoute(f fabric.Family) ([]int, error) {
-	c, err := rtnl.Dial()
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	family := byte(unix.AF_INET)
-	if f == fabric.IPv6 {
-		family = unix.AF_INET6
-	}
-	var best []int
-	lowest := uint64(1 << 33)
-	var b rtnl.Batch
-	header := [unix.SizeofRtMsg]byte{0: family, 4: unix.RT_TABLE_MAIN}
-	b.Message(unix.RTM_GETROUTE, 0, header[:])
-	err = c.Dump(&b, func(m rtnl.Message) error {
-		if len(m.Data) < unix.SizeofRtMsg || m.Data[1] != 0 || m.Data[4] != unix.RT_TABLE_MAIN || m.Data[7] != unix.RTN_UNICAST {
-			return nil
-		}
-		links, metric := routeLinks(m.Data[unix.SizeofRtMsg:])
-		if uint64(metric) < lowest && len(links) > 0 {
-			best, lowest = links, uint64(metric)
-		} else if uint64(metric) == lowest {
-			best = append(best, links...) // IPv6 lists the ways of a multipath route apart
-		}
-		return nil
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil // no such table yet
-	}
-	return best, err
-}
-
-func routeLinks(attrs []byte) (links []int, metric uint32) {
-	_ = rtnl.Attrs(attrs, func(typ uint16, v []byte) {
-		switch typ {
-		case unix.RTA_OIF:
-			links = append(links, int(rtnl.U32(v)))
-		case unix.RTA_PRIORITY:
-			metric = rtnl.U32(v)
-		case unix.RTA_MULTIPATH: // struct rtnexthop: len, flags, hops, ifindex
-			for len(v) >= unix.SizeofRtNexthop {
-				n := int(rtnl.U16(v))
-				if n < unix.SizeofRtNexthop || n > len(v) {
-					return
-				}
-				links = append(links, int(rtnl.U32(v[4:])))
-				v = v[min((n+3)&^3, len(v)):]
-			}
-		}
-	})
-	return links, metric
 }
 
 // addAddrs takes the addresses of one uplink: the first global one of each

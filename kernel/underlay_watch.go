@@ -33,9 +33,10 @@ func NewUnderlayWatch() (*UnderlayWatch, error) {
 	return &UnderlayWatch{conn: c}, nil
 }
 
-// defaultRoutesOnly drops in the kernel what is told of other routes:
-// thousands of our own are, when a fabric starts. Each notification is one
-// message: nlmsghdr, then rtmsg, whose second byte is the destination's length.
+// defaultRoutesOnly drops in the kernel what is told of other routes and of
+// weft's own: thousands of these are, when a fabric starts. Each notification
+// is one message: nlmsghdr, then rtmsg, whose second byte is the destination's
+// length and whose sixth is the protocol.
 func defaultRoutesOnly(fd int) error {
 	typ := func(t uint16) uint32 { // BPF loads in network order, netlink is in the host's
 		var b [2]byte
@@ -46,9 +47,11 @@ func defaultRoutesOnly(fd int) error {
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 4},
 		{Code: jeq, K: typ(unix.RTM_NEWROUTE), Jt: 1},
-		{Code: jeq, K: typ(unix.RTM_DELROUTE), Jf: 2},
+		{Code: jeq, K: typ(unix.RTM_DELROUTE), Jf: 4},
 		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: unix.NLMSG_HDRLEN + 1},
-		{Code: jeq, K: 0, Jf: 1},
+		{Code: jeq, K: 0, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: unix.NLMSG_HDRLEN + 5},
+		{Code: jeq, K: Protocol, Jt: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 31},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 	}

@@ -94,10 +94,16 @@ func (c *Conn) PortID() (uint32, error) {
 // not stop the rest. The second error says that the socket itself failed; then
 // what became of the messages is unknown.
 func (c *Conn) Execute(b *Batch) ([]error, error) {
+	return c.sendAll(b, perSend, func(int, Message) {})
+}
+
+// sendAll sends at most most messages at a time; answer is given what comes
+// back for each and is no error.
+func (c *Conn) sendAll(b *Batch, most int, answer func(i int, m Message)) ([]error, error) {
 	errs := make([]error, b.Len())
 	for from := 0; from < b.Len(); {
 		to, end := from, b.starts[from]
-		for to < b.Len() && to-from < perSend {
+		for to < b.Len() && to-from < most {
 			next := len(b.buf)
 			if to+1 < b.Len() {
 				next = b.starts[to+1]
@@ -107,7 +113,14 @@ func (c *Conn) Execute(b *Batch) ([]error, error) {
 			}
 			to, end = to+1, next
 		}
-		if err := c.send(b, from, to, end, errs); err != nil {
+		err := c.send(b, from, to, end, func(i int, m Message) {
+			if m.Type == unix.NLMSG_ERROR {
+				errs[i] = messageError(m)
+			} else {
+				answer(i, m)
+			}
+		})
+		if err != nil {
 			return errs, err
 		}
 		from = to
@@ -115,10 +128,10 @@ func (c *Conn) Execute(b *Batch) ([]error, error) {
 	return errs, nil
 }
 
-// send writes messages from..to and collects their errors. rtnetlink handles
-// a request inside sendmsg, so all errors are queued when it returns
+// send writes messages from..to and gives answer what comes back. rtnetlink
+// handles a request inside sendmsg, so all is queued when it returns
 // (net/netlink/af_netlink.c, netlink_rcv_skb).
-func (c *Conn) send(b *Batch, from, to, end int, errs []error) error {
+func (c *Conn) send(b *Batch, from, to, end int, answer func(i int, m Message)) error {
 	first := c.seq + 1
 	for i := from; i < to; i++ {
 		c.seq++
@@ -128,8 +141,8 @@ func (c *Conn) send(b *Batch, from, to, end int, errs []error) error {
 		return err
 	}
 	return c.each(func(m Message) error {
-		if i := int(m.Seq - first); m.Type == unix.NLMSG_ERROR && i >= 0 && i < to-from {
-			errs[from+i] = messageError(m)
+		if i := int(m.Seq - first); i >= 0 && i < to-from {
+			answer(from+i, m)
 		}
 		return nil
 	})
