@@ -119,13 +119,14 @@ func (o Object) Key() string {
 }
 
 // ParseObjects reads the objects of a file strictly, in YAML or JSON, one or
-// several documents. Each is complete with its defaults and valid by itself.
+// several documents or a list of objects. Each is complete with its defaults and valid by itself.
 // name is the file's, for errors, which are one line with the line's number.
 func ParseObjects(name string, data []byte) ([]Object, error) {
 	docs, err := parse(name, data)
 	if err != nil {
 		return nil, err
 	}
+	docs = flattened(docs)
 	if len(docs) == 0 {
 		return nil, fmt.Errorf("%s: holds no object (want apiVersion, kind, metadata and spec)", name)
 	}
@@ -144,6 +145,20 @@ func ParseObjects(name string, data []byte) ([]Object, error) {
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// flattened takes a list, the form in which `weft get KIND -o json` prints
+// several objects, for as many documents.
+func flattened(docs []*tree) []*tree {
+	var out []*tree
+	for _, doc := range docs {
+		if doc.shape == shapeList {
+			out = append(out, doc.items...)
+		} else {
+			out = append(out, doc)
+		}
+	}
+	return out
 }
 
 func parseObject(doc *tree) (Object, *problem) {

@@ -97,7 +97,9 @@ func TestBadObjects(t *testing.T) {
 	for _, c := range []struct{ name, file, want string }{
 		{"empty", "# nothing\n", "fabric.yaml: holds no object (want apiVersion, kind, metadata and spec)"},
 		{"garbage", "\x00\x01", "fabric.yaml:1: is a single value, want a section of keys"},
-		{"list", "- a\n", "fabric.yaml:1: is a list, want a section of keys"},
+		{"list", "- a\n", "fabric.yaml:1: is a single value, want a section of keys"},
+		{"list of lists", "- - a\n", "fabric.yaml:1: is a list, want a section of keys"},
+		{"empty list", "[]\n", "fabric.yaml: holds no object (want apiVersion, kind, metadata and spec)"},
 		{"truncated JSON", fullJSON[:len(fullJSON)-1], "fabric.yaml:1: could not find flow mapping end token '}'"},
 		{"no apiVersion", "kind: Fabric\n", "fabric.yaml:1: apiVersion: is missing, want weft/v1"},
 		{"another apiVersion", "kind: Fabric\napiVersion: v1\n", `fabric.yaml:2: apiVersion: "v1" is not supported, want weft/v1`},
