@@ -151,6 +151,9 @@ func (d *deriver) split(o fabric.BGPPeer, g Group) {
 	external, internal := g, g
 	external.Neighbors, internal.Neighbors = nil, nil
 	internal.Internal, internal.Ranges = true, nil
+	if asn, ok := d.oneASN(o); ok && asn == d.place.ASN {
+		external.Ranges, internal.Ranges = nil, g.Ranges
+	}
 	for _, n := range g.Neighbors {
 		if n.ASN == d.place.ASN {
 			internal.Neighbors = append(internal.Neighbors, n)
@@ -168,7 +171,7 @@ func (d *deriver) split(o fabric.BGPPeer, g Group) {
 		}
 		d.sw.Groups = append(d.sw.Groups, external)
 	}
-	if len(internal.Neighbors) > 0 {
+	if len(internal.Neighbors)+len(internal.Ranges) > 0 {
 		d.sw.Groups = append(d.sw.Groups, internal)
 	}
 }
@@ -182,8 +185,8 @@ func (d *deriver) sharedASNs(o fabric.BGPPeer, g Group) []uint32 {
 			nodes[asn]++
 		}
 	}
-	if n, err := strconv.ParseUint(d.Spec.BGP.ASN, 10, 32); err == nil && o.Spec.LocalASN == 0 {
-		nodes[uint32(n)] = 2 // all that will ever join
+	if asn, ok := d.oneASN(o); ok {
+		nodes[asn] = 2 // all that will ever join
 	}
 	maps.DeleteFunc(nodes, func(asn uint32, n int) bool {
 		here := len(g.Ranges) > 0 || slices.ContainsFunc(g.Neighbors, func(n Neighbor) bool { return n.ASN == asn || n.ASN == 0 })
@@ -208,12 +211,10 @@ func (d *deriver) possibleASNs(o fabric.BGPPeer, g Group) []ASNRange {
 	}
 	if unknown {
 		clear(asns)
-		n, err := strconv.ParseUint(d.Spec.BGP.ASN, 10, 32)
+		asn, one := d.oneASN(o)
 		switch {
-		case o.Spec.LocalASN != 0:
-			asns[o.Spec.LocalASN] = true
-		case err == nil:
-			asns[uint32(n)] = true
+		case one:
+			asns[asn] = true
 		case d.Spec.BGP.ASN == fabric.ASNPerLabel:
 			for _, asn := range d.Spec.BGP.ASNs {
 				asns[asn] = true
@@ -278,6 +279,15 @@ func (d *deriver) extra(f fabric.Family) []netip.Prefix {
 	}
 	slices.SortFunc(out, func(a, b netip.Prefix) int { return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits()) })
 	return slices.Compact(out)
+}
+
+// oneASN is the AS that all nodes come with, if that is one.
+func (d *deriver) oneASN(o fabric.BGPPeer) (uint32, bool) {
+	if o.Spec.LocalASN != 0 {
+		return o.Spec.LocalASN, true
+	}
+	asn, err := strconv.ParseUint(d.Spec.BGP.ASN, 10, 32)
+	return uint32(asn), err == nil
 }
 
 // asnOf is the AS with which a node comes to this switch.

@@ -112,5 +112,12 @@ func scenarios() []scenario {
 	add("reflector", Fabric{s, objects(peer("rr", func(p *fabric.BGPPeerSpec) {
 		p.Peer, p.ASN, p.Multihop = fabric.BGPTarget{Address: netip.MustParseAddr("198.18.0.5")}, "internal", 4
 	})), rack}, p)
+
+	// The same on the nodes' own segment.
+	p = place("198.18.1.5/24")
+	p.Name, p.ASN, p.Listen = "rr2", 65000, true
+	add("reflector-listen", Fabric{s, objects(peer("rr", func(p *fabric.BGPPeerSpec) {
+		p.Peer, p.ASN = fabric.BGPTarget{Address: netip.MustParseAddr("198.18.1.5")}, "internal"
+	})), nil}, p)
 	return out
 }
