@@ -82,8 +82,9 @@ type Snapshot struct {
 	Spec      *Spec     // nil: there is no Fabric object
 	SpecRev   int64     // mod revision of the Fabric object
 	Peers     []*Peer   // every node, this one included, sorted by ID
-	BGP       *BGP      // nil: no object of BGP was ever seen
-	// Drained nodes by name: operators want traffic to leave them.
+	BGP       *BGP      // nil: there is no object of BGP
+	// Drained nodes by name: operators want traffic to leave them. The same map
+	// in two snapshots means that nothing changed; nil: there are none.
 	Drained map[string]Drain
 	// Reservations not owned by anybody, by prefix.
 	Reservations []Subnet
@@ -106,9 +107,12 @@ type Drain struct {
 
 // Hold describes a mass disappearance that is not acted upon yet.
 type Hold struct {
-	Since  time.Time `json:"since"`
-	Peers  int       `json:"peers"`
-	Reason string    `json:"reason"`
+	Since time.Time `json:"since"`
+	Peers int       `json:"peers"`
+	// Objects are those of BGP and drains that are gone from etcd and stay in
+	// force; Snapshot.Problems names each.
+	Objects int    `json:"objects,omitempty"`
+	Reason  string `json:"reason"`
 }
 
 // Peer returns the peer with the given id, or nil.
