@@ -29,9 +29,12 @@ type cacheFile struct {
 	Revision     int64          `json:"revision"`
 	Taken        time.Time      `json:"taken"`
 	SpecRev      int64          `json:"specRevision"`
+	SpecCreate   int64          `json:"specCreated,omitempty"`
 	Spec         *fabric.Spec   `json:"spec,omitempty"`
 	Peers        []cachedPeer   `json:"peers"`
 	Reservations []cachedSubnet `json:"reservations,omitempty"`
+	Objects      []cachedObject `json:"objects,omitempty"`
+	Hold         *fabric.Hold   `json:"hold,omitempty"`
 	// The node's own share, and when its lease was renewed last (wall clock).
 	Index   uint32         `json:"index,omitempty"`
 	Subnets []cachedSubnet `json:"subnets,omitempty"`
@@ -93,6 +96,8 @@ func readCache(path, prefix string, id fabric.NodeID) (*cacheFile, error) {
 // seed fills an empty view with what the cache has.
 func (c *cacheFile) seed(v *view) {
 	v.cluster, v.rev, v.specRev, v.spec = c.ClusterID, c.Revision, c.SpecRev, c.Spec
+	v.specCreate = c.SpecCreate
+	v.seedObjects(c.Objects)
 	for i := range c.Peers {
 		p := &c.Peers[i]
 		if p.Node.ID == "" || p.Node.Name == "" {
@@ -189,26 +194,29 @@ func (ss *Session) remember(snap *fabric.Snapshot) {
 		return
 	}
 	o := &ss.own
-	ss.cache.put(cacheState{snap: ss.lastSnap, index: o.index, subnets: o.had, leased: len(o.subnets) > 0,
+	ss.cache.put(cacheState{snap: ss.lastSnap, specCreate: ss.view.specCreate, objects: ss.view.objects.cached, index: o.index, subnets: o.had, leased: len(o.subnets) > 0,
 		kept: ss.kept, prefix: ss.store.prefix, id: ss.opt.Self.ID})
 }
 
 // cacheState is what the writer makes a file of. All of it is immutable.
 type cacheState struct {
-	snap    *fabric.Snapshot
-	index   uint32
-	subnets []fabric.Subnet
-	leased  bool
-	kept    time.Time
-	prefix  string
-	id      fabric.NodeID
+	snap       *fabric.Snapshot
+	objects    []cachedObject // of snap
+	specCreate int64
+	index      uint32
+	subnets    []fabric.Subnet
+	leased     bool
+	kept       time.Time
+	prefix     string
+	id         fabric.NodeID
 }
 
 func (c cacheState) encode() ([]byte, error) {
 	s := c.snap
 	f := cacheFile{
 		Version: cacheVersion, Prefix: c.prefix, NodeID: c.id, ClusterID: s.ClusterID, Revision: s.Revision, Taken: s.Taken,
-		SpecRev: s.SpecRev, Spec: s.Spec, Reservations: toCached(s.Reservations),
+		SpecRev: s.SpecRev, SpecCreate: c.specCreate, Spec: s.Spec, Reservations: toCached(s.Reservations),
+		Objects: c.objects, Hold: s.Hold,
 		Index: c.index, Subnets: toCached(c.subnets), Leased: c.leased, Kept: c.kept,
 		Peers: make([]cachedPeer, 0, len(s.Peers)),
 	}

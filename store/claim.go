@@ -102,6 +102,8 @@ func (v *view) keyRev(key string) int64 {
 		return v.specRev
 	case kindAlive:
 		return v.alive[info.name].mod
+	case kindLock:
+		return v.locks.queues[info.lock][info.name].mod
 	case kindNode:
 		r = v.nodes[info.name]
 	case kindSubnet:

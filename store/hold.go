@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/fabric"
@@ -14,7 +15,8 @@ const holdWindow = 30 * time.Second
 // hold keeps peers whose records went in a mass disappearance. Few removals
 // are applied at once. None of a batch is applied when
 //   - more than max(2, half) of the known peers would go within holdWindow, or
-//   - the Fabric object is gone as well (a wiped prefix, an empty etcd), or
+//   - the Fabric object is gone as well, or was made anew since (a wiped
+//     prefix, an empty etcd), or
 //   - they are missing in a list of an etcd that was replaced or restored from
 //     an older copy, where absence proves nothing, or
 //   - one revision deleted the records of two nodes or more: weft itself never
@@ -26,55 +28,60 @@ const holdWindow = 30 * time.Second
 // the operator. There is no time limit: losing routes to a fabric whose etcd
 // was lost over a weekend is worse than routes to hosts that are no more.
 type hold struct {
+	judge
 	held     map[fabric.NodeID]*fabric.Peer
-	since    time.Time
-	reason   string
-	applied  []time.Time // removals within the window
-	released bool        // by the operator, until the next snapshot
+	released bool // by the operator, until the next snapshot
 	letGo    map[fabric.NodeID]bool
 }
 
-// describe is the hold as the snapshot shows it, nil if there is none.
-func (h *hold) describe() *fabric.Hold {
-	if len(h.held) == 0 {
-		return nil
-	}
-	return &fabric.Hold{Since: h.since, Peers: len(h.held), Reason: h.reason}
+// judge decides about removals of one sort of things.
+type judge struct {
+	what    string // they are, in the plural
+	since   time.Time
+	reason  string
+	applied []time.Time // removals within the window
 }
 
 // disappearance is what one batch of events takes away.
 type disappearance struct {
-	vanished    int // peers
-	known       int // peers before
-	oneRevision int // the most nodes, this one included, that one revision deleted
-	fabricGone  bool
+	vanished    int  // now
+	known       int  // before, without those held
+	held        int  // already
+	oneRevision int  // the most (nodes, this one included) that one revision deleted
+	fabricGone  bool // or it was made anew meanwhile
 	rewound     bool // the list is of another history than the one known
 }
 
-// judge decides whether the removals of a batch are held back, and why.
-func (h *hold) judge(d disappearance, now time.Time) (why string) {
-	recent := h.applied[:0]
-	for _, t := range h.applied {
-		if now.Sub(t) < holdWindow {
-			recent = append(recent, t)
+// holds decides whether the removals of a batch are held back, and notes why.
+func (j *judge) holds(d disappearance, now time.Time) bool {
+	why := j.why(d, now)
+	if why == "" {
+		for range d.vanished {
+			j.applied = append(j.applied, now)
 		}
+		return false
 	}
-	h.applied = recent
-	all, before := len(recent)+d.vanished, len(recent)+d.known
+	if d.held == 0 {
+		j.since, j.reason = now, why
+	}
+	return true
+}
+
+// why says why the removals of a batch are held back, nothing if they are not.
+func (j *judge) why(d disappearance, now time.Time) string {
+	j.applied = slices.DeleteFunc(j.applied, func(t time.Time) bool { return now.Sub(t) >= holdWindow })
+	all, before := len(j.applied)+d.vanished, len(j.applied)+d.known
 	switch {
 	case d.fabricGone:
-		return fmt.Sprintf("%d of %d peers went from etcd together with the Fabric object", d.vanished, d.known)
+		return fmt.Sprintf("%d of %d %s went from etcd together with the Fabric object", d.vanished, d.known, j.what)
 	case d.rewound:
-		return fmt.Sprintf("%d of %d peers are not in this etcd, which was replaced or restored from an older copy", d.vanished, d.known)
+		return fmt.Sprintf("%d of %d %s are not in this etcd, which was replaced or restored from an older copy", d.vanished, d.known, j.what)
 	case d.oneRevision > 1:
-		return fmt.Sprintf("one write to etcd deleted %d nodes", d.oneRevision)
+		return fmt.Sprintf("one write to etcd deleted %d %s", d.oneRevision, j.what)
 	case all > max(2, before/2):
-		return fmt.Sprintf("%d of %d peers went from etcd within %v", all, before, holdWindow)
-	case len(h.held) > 0:
-		return h.reason
-	}
-	for range d.vanished {
-		h.applied = append(h.applied, now)
+		return fmt.Sprintf("%d of %d %s went from etcd within %v", all, before, j.what, holdWindow)
+	case d.held > 0:
+		return j.reason
 	}
 	return ""
 }
@@ -86,15 +93,8 @@ func (v *view) applyHold(fresh map[fabric.NodeID]*fabric.Peer, now time.Time) {
 	lost, newly := v.lost(fresh)
 	h.released = false
 	clear(h.letGo)
-	why := h.reason
-	if newly > 0 {
-		why = h.judge(v.disappearance(lost, newly), now)
-	}
-	if newly > 0 && why == "" {
+	if newly > 0 && !h.holds(v.disappearance(lost, newly), now) {
 		maps.DeleteFunc(lost, func(id fabric.NodeID, _ *fabric.Peer) bool { return h.held[id] == nil })
-	}
-	if len(h.held) == 0 && len(lost) > 0 {
-		h.since, h.reason = now, why
 	}
 	for id, was := range lost {
 		kept := *was
@@ -132,11 +132,18 @@ func (v *view) vanished(id fabric.NodeID, was, now *fabric.Peer) bool {
 	return len(was.Subnets) > 0 && len(v.owned[id]) == 0
 }
 
+// fabricGone reports whether the Fabric object went as well, be it that it is
+// back by now: a wiped prefix into which `weft apply` wrote again.
+func (v *view) fabricGone() bool {
+	return v.spec != nil && v.specRev == 0 || v.specAnew
+}
+
 func (v *view) disappearance(lost map[fabric.NodeID]*fabric.Peer, newly int) disappearance {
 	d := disappearance{
 		vanished:   newly,
 		known:      len(v.peers) - len(v.hold.held),
-		fabricGone: v.spec != nil && v.specRev == 0,
+		held:       len(v.hold.held),
+		fabricGone: v.fabricGone(),
 		rewound:    v.rewound,
 	}
 	if v.peer(v.self) != nil {
@@ -184,6 +191,10 @@ func (v *view) release(id fabric.NodeID) {
 
 // releaseHold removes everything that is held at the next snapshot.
 func (v *view) releaseHold() {
+	if v.objects.held() > 0 {
+		v.objects.released, v.objects.stale = true, true
+		v.objects.judge.applied = nil
+	}
 	if len(v.hold.held) == 0 {
 		return
 	}

@@ -20,9 +20,16 @@ const (
 	dirAlive   = "alive/"
 	dirRemoved = "removed/"
 	dirSubnets = "subnets/"
+
+	dirBGPPeers    = "bgppeers/"
+	dirBGPPolicies = "bgppolicies/"
+	dirBGPPrefixes = "bgpprefixes/"
+	dirDrained     = "drained/"
+	dirDeleted     = "deleted/" // and the key of an object
+	dirLocks       = "locks/"
 )
 
-// maxName is the longest node name, that of a DNS name (RFC 1035, 2.3.4).
+// maxName is the longest name, that of a DNS name (RFC 1035, 2.3.4).
 const maxName = 253
 
 type kind uint8
@@ -34,12 +41,16 @@ const (
 	kindAlive
 	kindRemoved
 	kindSubnet
+	kindObject  // that operators write: BGPPeer, BGPPolicy, BGPPrefix, drain
+	kindDeleted // the mark that an operator deleted an object
+	kindLock
 )
 
 // keyInfo is what a key says.
 type keyInfo struct {
 	kind   kind
-	name   string       // of a node
+	name   string       // of a node or an object; of a mark, the object's key
+	lock   string       // escaped; name is then the node's
 	prefix netip.Prefix // of a subnet
 }
 
@@ -61,17 +72,35 @@ func parseKey(rel string) (keyInfo, error) {
 	case dirSubnets:
 		p, err := parseSubnetKey(rest)
 		return keyInfo{kind: kindSubnet, prefix: p}, err
+	case dirBGPPeers, dirBGPPolicies, dirBGPPrefixes, dirDrained:
+		return keyInfo{kind: kindObject, name: rest}, checkName(rest)
+	case dirDeleted:
+		return keyInfo{kind: kindDeleted, name: rest}, checkDeleted(rest)
+	case dirLocks:
+		lock, node, _ := strings.Cut(rest, "/")
+		err := checkName(lock)
+		if err == nil {
+			err = checkName(node)
+		}
+		return keyInfo{kind: kindLock, lock: lock, name: node}, err
 	}
 	return keyInfo{}, nil
 }
 
+func checkDeleted(rest string) error {
+	if !isObject(rest) {
+		return fmt.Errorf("%.64q is not the key of an object", rest)
+	}
+	return nil
+}
+
 func checkName(name string) error {
 	if name == "" || len(name) > maxName {
-		return fmt.Errorf("a node name has 1 to %d characters, this one %d", maxName, len(name))
+		return fmt.Errorf("a name has 1 to %d characters, this one %d", maxName, len(name))
 	}
 	for _, r := range name {
 		if r <= ' ' || r == '/' || r > '~' {
-			return fmt.Errorf("node name %.64q has the character %q (want letters, digits and punctuation, no /)", name, r)
+			return fmt.Errorf("name %.64q has the character %q (want letters, digits and punctuation, no /)", name, r)
 		}
 	}
 	return nil
@@ -80,6 +109,22 @@ func checkName(name string) error {
 func nodeKey(name string) string    { return dirNodes + name }
 func aliveKey(name string) string   { return dirAlive + name }
 func removedKey(name string) string { return dirRemoved + name }
+func drainedKey(name string) string { return dirDrained + name }
+func deletedKey(key string) string  { return dirDeleted + key }
+
+// lockKey is the key by which a node stands in the queue for a lock, whose
+// name is escaped already.
+func lockKey(lock, node string) string { return dirLocks + lock + "/" + node }
+
+// isObject reports whether a key is that of an object that operators write,
+// the Fabric aside.
+func isObject(key string) bool {
+	if strings.HasPrefix(key, dirDeleted) {
+		return false
+	}
+	info, err := parseKey(key)
+	return err == nil && info.kind == kindObject
+}
 
 // subnetKey is the key of p: its first address in full width and its length,
 // `subnets/ipv4/010.244.003.000-24`. The fixed width makes the order of the

@@ -40,7 +40,7 @@ func TestParseKeyRefuses(t *testing.T) {
 			t.Errorf("parseKey(%q) = %+v, want an error", key, info)
 		}
 	}
-	for _, key := range []string{"", "fabric2", "bgppeers/x", "nodesx", "other/thing"} {
+	for _, key := range []string{"", "fabric2", "bgppeersx", "nodesx", "other/thing"} {
 		if info, err := parseKey(key); err != nil || info.kind != kindUnknown {
 			t.Errorf("parseKey(%q) = %+v, %v; want somebody else's", key, info, err)
 		}

@@ -78,6 +78,11 @@ func (t *txn) unchanged(key string, mod int64) {
 	t.cmps = append(t.cmps, clientv3.Compare(clientv3.ModRevision(t.prefix+key), "=", mod))
 }
 
+// present demands that the key exists.
+func (t *txn) present(key string) {
+	t.cmps = append(t.cmps, clientv3.Compare(clientv3.CreateRevision(t.prefix+key), ">", 0))
+}
+
 // absent demands that no key lies in [from, to).
 func (t *txn) absent(from, to string) {
 	if from < to {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -11,9 +12,9 @@ import (
 	"github.com/weft-net/weft/fabric"
 )
 
-// removedTTL is how long the mark of a removed node stays, so that agents
-// that were cut off meanwhile still learn that it was meant.
-const removedTTL = 24 * time.Hour
+// markTTL is how long the mark of a removed node or object stays, so that
+// agents that were cut off meanwhile still learn that it was meant.
+const markTTL = 24 * time.Hour
 
 // Get reads one key relative to the prefix, with its mod revision for Apply.
 // The error is ErrNotFound if there is none.
@@ -40,18 +41,45 @@ type Change struct {
 }
 
 // Apply writes all changes in one transaction, or none: ErrChanged if one of
-// the keys is no longer at its ModRev.
+// the keys is no longer at its ModRev. An object that it deletes leaves a mark
+// (objecthold.go).
 func (s *Store) Apply(ctx context.Context, changes []Change) error {
 	t := s.newTxn()
+	marks := map[string]string{}
 	for _, c := range changes {
 		t.unchanged(c.Key, c.ModRev)
-		if c.Value == nil {
-			t.del(c.Key)
-		} else {
+		if c.Value != nil {
 			t.put(c.Key, string(c.Value), 0)
+			continue
+		}
+		t.del(c.Key)
+		if isObject(c.Key) {
+			marks[deletedKey(c.Key)] = "{}"
 		}
 	}
-	_, err := s.commit(ctx, t)
+	return s.commitMarked(ctx, t, marks)
+}
+
+// commitMarked commits a transaction together with marks, values by key, that
+// tell all agents that what it deletes was meant to go.
+func (s *Store) commitMarked(ctx context.Context, t *txn, marks map[string]string) error {
+	if len(marks) == 0 {
+		_, err := s.commit(ctx, t)
+		return err
+	}
+	lease, err := s.grantAny(ctx, markTTL)
+	if err != nil {
+		return err
+	}
+	for key, value := range marks {
+		t.put(key, value, lease)
+	}
+	_, err = s.commit(ctx, t)
+	if errors.Is(err, ErrChanged) {
+		if reapErr := s.reap(ctx, clientv3.LeaseID(lease)); reapErr != nil {
+			s.log.WithError(reapErr).Info("an unused etcd lease is left to expire")
+		}
+	}
 	return err
 }
 
@@ -152,7 +180,7 @@ func (s *Store) Unreserve(ctx context.Context, prefix netip.Prefix) error {
 	return err
 }
 
-// RemoveNode takes a node out: its record and its subnets go in one
+// RemoveNode takes a node out: its record, its drain and its subnets go in one
 // transaction, its reservations stay for it. The mark that it leaves tells
 // all agents that this was meant. A live agent would put its records back,
 // so its node is refused with ErrAlive.
@@ -174,6 +202,7 @@ func (s *Store) RemoveNode(ctx context.Context, name string) error {
 	t.unchanged(aliveKey(name), a.mod)
 	t.del(aliveKey(name))
 	t.del(nodeKey(name))
+	t.del(drainedKey(name))
 	if !ok {
 		t.cmps = nil // the garbage under the alive key, if any, goes too
 		t.unchanged(nodeKey(name), v.bad[nodeKey(name)].mod)
@@ -184,13 +213,11 @@ func (s *Store) RemoveNode(ctx context.Context, name string) error {
 	if len(v.claims[idResource(n.node.ID)].rest) == 0 {
 		t.dropSubnets(v.owned[n.node.ID])
 	} // else another record has this id, and the subnets are that node's
-	lease, err := s.grantAny(ctx, removedTTL)
-	if err != nil {
-		return err
+	marks := map[string]string{removedKey(name): encodeJSON(removedValue{ID: n.node.ID})}
+	if v.drainOf(name) != nil {
+		marks[deletedKey(drainedKey(name))] = "{}"
 	}
-	t.put(removedKey(name), encodeJSON(removedValue{ID: n.node.ID}), lease)
-	_, err = s.commit(ctx, t)
-	return err
+	return s.commitMarked(ctx, t, marks)
 }
 
 // dropSubnets gives leases back and turns used reservations into unused ones.

@@ -87,7 +87,7 @@ func (o *ownership) listed() {
 // again schedules another try after a lost race: soon, but spread, as the
 // others of a fleet that starts together try as well.
 func (o *ownership) again() {
-	o.retryAt = time.Now().Add(jitter(min(10*time.Millisecond<<min(o.tries, 10), 10*time.Second)))
+	o.retryAt = time.Now().Add(retryAfter(o.tries))
 	o.tries++
 }
 
@@ -284,6 +284,7 @@ func (ss *Session) ensureLeases(ctx context.Context, c *claimant) error {
 	}
 	o.arm(until)
 	o.long, o.short, o.granted = long, short, true
+	ss.view.locks.stale = true // their keys hang on the short one
 	c.long, c.short = long, short
 	return nil
 }
@@ -317,6 +318,9 @@ func (ss *Session) takeRenewal(ctx context.Context, r renewal) error {
 		o.arm(r.sent.Add(o.long.ttl))
 		ss.kept = time.Now()
 		ss.remember(nil)
+	case r.id == o.short.id:
+		ss.locks.renewed(r.sent.Add(o.short.ttl))
+		ss.locks.follow(&ss.view.locks)
 	}
 	return nil
 }

@@ -137,6 +137,11 @@ func (v *view) listProblems() []fabric.Problem {
 			reasons[key] += "; the last good value stays in force"
 		}
 	}
+	for key, o := range v.objects.all {
+		if o.held {
+			reasons[key] = "it is gone from etcd, which is held back (" + v.objects.judge.reason + "); it stays in force"
+		}
+	}
 	if v.specProblem != "" {
 		reasons[keyFabric] = v.specProblem
 	}
@@ -160,6 +165,8 @@ func (v *view) lastGood(key string) bool {
 		return v.nodes[info.name] != nil
 	case info.kind == kindSubnet:
 		return v.subnets[info.prefix] != nil
+	case info.kind == kindObject:
+		return v.objects.all[key] != nil
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -45,12 +46,15 @@ type Session struct {
 	store *Store
 	opt   SessionOptions
 	log   *logrus.Entry
-	kick  chan struct{} // SetSelf or ReleaseHold was called
+	kick  chan struct{} // SetSelf, ReleaseHold, ReportDrain, Lock or an unlock was called
 
-	mu       sync.Mutex // guards the next three
+	locks lockDesk // has its own lock
+
+	mu       sync.Mutex // guards the next four
 	self     fabric.Node
 	released bool
 	status   Status
+	drain    *fabric.Drain // as last reported
 
 	view     *view
 	trusted  bool           // the view follows etcd's history; no list is needed
@@ -66,6 +70,7 @@ type Session struct {
 	lastRev  [sources]int64 // the last revision in each source's headers
 	anchor   anchor         // proof that etcd's history is the one we know
 	own      ownership
+	errands  []*errand
 	last     Lease // as reported
 	lastSnap *fabric.Snapshot
 	reported bool
@@ -85,6 +90,12 @@ func (s *Store) NewSession(opt SessionOptions) *Session {
 		opt.Lease = func(Lease) {}
 	}
 	ss := &Session{store: s, opt: opt, log: opt.Log, self: opt.Self, kick: make(chan struct{}, 1), view: newView(opt.Self.ID)}
+	ss.view.locks.self = opt.Self.Name
+	ss.locks = lockDesk{life: crand.Text(), wanted: map[string][]*ticket{}}
+	ss.errands = []*errand{
+		{what: "locks", plan: ss.planLocks, redo: func() { ss.view.locks.stale = true }},
+		{what: "drain", plan: ss.planDrain, redo: func() {}, pause: drainPause},
+	}
 	ss.want, ss.selfErr = ss.wantedSelf()
 	return ss
 }
@@ -99,7 +110,7 @@ func (ss *Session) SetSelf(n fabric.Node) {
 	ss.wake()
 }
 
-// ReleaseHold lets the peers go that are held back.
+// ReleaseHold lets the peers and objects go that are held back.
 func (ss *Session) ReleaseHold() {
 	ss.mu.Lock()
 	ss.released = true
@@ -127,6 +138,7 @@ func (ss *Session) Etcd() Status {
 func (ss *Session) Run(ctx context.Context) error {
 	ss.cache = startCacheWriter(ss.opt.CacheFile, ss.log)
 	defer ss.cache.close()
+	defer ss.locks.close()
 	ss.want, ss.selfErr = ss.wantedSelf() // SetSelf may have been called since New: the first claim must not unsay it
 	ss.restore()
 	ss.report(Lease{State: Waiting, Reason: "etcd has not answered yet"})
@@ -241,7 +253,7 @@ func (ss *Session) deliver() {
 func (ss *Session) logHold(h *fabric.Hold) {
 	switch {
 	case h != nil && !ss.onHold:
-		ss.log.WithFields(logrus.Fields{"peers": h.Peers, "reason": h.Reason}).Error("mass disappearance held back; nothing is removed")
+		ss.log.WithFields(logrus.Fields{"peers": h.Peers, "objects": h.Objects, "reason": h.Reason}).Error("mass disappearance held back; nothing is removed")
 	case h == nil && ss.onHold:
 		ss.log.Info("mass disappearance is over")
 	}
@@ -274,7 +286,7 @@ func (ss *Session) applyKick() {
 	release := ss.released
 	ss.released = false
 	ss.mu.Unlock()
-	if release && len(ss.view.hold.held) > 0 {
+	if release && ss.view.describeHold() != nil {
 		ss.view.releaseHold()
 		ss.deliver()
 	}
@@ -330,6 +342,12 @@ func (b *retries) next() time.Duration {
 	d := min(100*time.Millisecond<<min(b.n, 10), 5*time.Second)
 	b.n++
 	return jitter(d)
+}
+
+// retryAfter is how long to wait after a lost race or a failed write: soon, but
+// spread.
+func retryAfter(tries int) time.Duration {
+	return jitter(min(10*time.Millisecond<<min(tries, 10), 10*time.Second))
 }
 
 // jitter is between half of d and d.

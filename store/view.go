@@ -69,6 +69,8 @@ type view struct {
 
 	spec        *fabric.Spec // the last good one
 	specRev     int64        // mod revision of the Fabric object, 0: there is none
+	specCreate  int64        // when the last one known was created, 0: not known
+	specAnew    bool         // it was created again; until the next snapshot
 	specProblem string
 
 	nodes   map[string]*record // by name
@@ -79,6 +81,8 @@ type view struct {
 	bad     map[string]badRecord     // by key
 	orphans map[string]string        // subnets whose owner is no node, by key
 	losers  map[string]*record       // records not in force, by key
+	objects objects
+	locks   lockTable
 
 	claims  map[resource]claimants // nodes by what they claim
 	order   prefixIndex            // subnets by address
@@ -110,58 +114,10 @@ func newView(self fabric.NodeID) *view {
 		pending: contenders{queued: map[*record]struct{}{}},
 		dirty:   map[fabric.NodeID]struct{}{},
 		goneAt:  map[fabric.NodeID]int64{},
-		hold:    hold{held: map[fabric.NodeID]*fabric.Peer{}, letGo: map[fabric.NodeID]bool{}},
+		objects: newObjects(),
+		locks:   newLockTable(),
+		hold:    hold{judge: judge{what: "peers"}, held: map[fabric.NodeID]*fabric.Peer{}, letGo: map[fabric.NodeID]bool{}},
 	}
-}
-
-// expect makes room in an empty view for about n nodes, each with its alive key
-// and one subnet: maps that grow step by step cost twice.
-func (v *view) expect(n int) {
-	if len(v.nodes)+len(v.subnets) > 0 {
-		return
-	}
-	v.nodes = make(map[string]*record, n)
-	v.subnets = make(map[netip.Prefix]*record, n)
-	v.owned = make(map[fabric.NodeID][]*record, n)
-	v.alive = make(map[string]aliveRecord, n)
-	v.dirty = make(map[fabric.NodeID]struct{}, n)
-	v.claims = make(map[resource]claimants, 4*n) // id, index, MAC, an address
-}
-
-// relist takes a whole list as the truth: what it lacks is gone. Whether what
-// is gone is also removed from the snapshot is the hold's decision.
-func (v *view) relist(kvs func(yield func(kv) bool), cluster uint64, rev int64) {
-	v.gen++
-	clear(v.removed)
-	fabricSeen := false
-	for e := range kvs {
-		fabricSeen = fabricSeen || e.key == keyFabric
-		v.put(e)
-	}
-	if !fabricSeen {
-		v.del(keyFabric, 0)
-	}
-	for key, b := range v.bad {
-		if b.gen != v.gen {
-			v.forget(key)
-		}
-	}
-	for name, a := range v.alive {
-		if a.gen != v.gen {
-			v.del(aliveKey(name), 0)
-		}
-	}
-	for _, r := range v.subnets {
-		if r.gen != v.gen {
-			v.del(r.key, 0)
-		}
-	}
-	for _, r := range v.nodes {
-		if r.gen != v.gen {
-			v.del(r.key, 0)
-		}
-	}
-	v.cluster, v.rev = cluster, rev
 }
 
 // put folds in one key. A record that cannot be used costs only itself; if
@@ -184,7 +140,8 @@ func (v *view) put(e kv) {
 func (v *view) putParsed(info keyInfo, e kv) error {
 	switch info.kind {
 	case kindFabric:
-		v.specRev = e.mod
+		v.specAnew = v.specAnew || v.specCreate != 0 && v.specCreate != e.create
+		v.specRev, v.specCreate = e.mod, e.create
 		spec, err := config.DecodeFabric(e.value)
 		if err != nil {
 			return err
@@ -212,6 +169,12 @@ func (v *view) putParsed(info keyInfo, e kv) error {
 		}
 		v.removed[info.name] = r.ID
 		v.touch(r.ID)
+	case kindObject:
+		return v.putObject(info, e)
+	case kindDeleted:
+		v.putDeleted(e)
+	case kindLock:
+		return v.locks.put(info, e, v.gen)
 	}
 	return nil
 }
@@ -242,6 +205,8 @@ func (v *view) keepLastGood(info keyInfo, e kv) {
 		r = v.nodes[info.name]
 	case kindSubnet:
 		r = v.subnets[info.prefix]
+	case kindObject:
+		v.keepObject(e)
 	}
 	if r != nil {
 		r.mod, r.gen = e.mod, v.gen
@@ -278,6 +243,12 @@ func (v *view) del(key string, rev int64) {
 		v.touchName(info.name)
 	case kindRemoved:
 		delete(v.removed, info.name)
+	case kindObject:
+		v.delObject(key, rev)
+	case kindDeleted:
+		delete(v.objects.deleted, info.name)
+	case kindLock:
+		v.locks.del(info)
 	}
 }
 
@@ -325,7 +296,8 @@ func (v *view) noteGone(id fabric.NodeID, rev int64) {
 func (v *view) snapshot(now time.Time) *fabric.Snapshot {
 	v.settle()
 	v.rebuild(now)
-	v.rewound = false
+	v.rebuildObjects(now)
+	v.rewound, v.specAnew = false, false
 	if v.staleReservation {
 		v.reservations = v.listReservations()
 		v.staleReservation = false
@@ -338,6 +310,6 @@ func (v *view) snapshot(now time.Time) *fabric.Snapshot {
 		ClusterID: v.cluster, Revision: v.rev, Taken: now,
 		Spec: v.spec, SpecRev: v.specRev,
 		Peers: v.peers, Reservations: v.reservations, Problems: v.problems,
-		Hold: v.hold.describe(),
+		BGP: v.objects.bgp, Drained: v.objects.drained, Hold: v.describeHold(),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -64,6 +65,9 @@ func (ss *Session) serve(ctx context.Context) error {
 		if err := ss.advance(ctx, k); err != nil {
 			return err
 		}
+		if err := ss.runErrands(ctx); err != nil {
+			return err
+		}
 		timer := time.NewTimer(ss.nextLook())
 		err := ss.wait(ctx, events, k.out, timer.C)
 		timer.Stop()
@@ -104,7 +108,7 @@ func (ss *Session) nextLook() time.Duration {
 	if !ss.own.retryAt.IsZero() {
 		d = min(d, time.Until(ss.own.retryAt))
 	}
-	return max(d, time.Millisecond)
+	return max(ss.nextErrand(d), time.Millisecond)
 }
 
 // takeList makes a list the truth. One that is behind what was seen, or of
@@ -126,6 +130,10 @@ func (ss *Session) takeList(resp *clientv3.GetResponse) {
 	ss.store.fold(ss.view, resp)
 	ss.seenRev, ss.trusted, ss.listed = h.Revision, true, true
 	ss.own.listed()
+	for _, e := range ss.errands {
+		e.rev = 0
+	}
+	ss.locks.follow(&ss.view.locks)
 	ss.connected()
 	ss.deliver()
 }
@@ -140,10 +148,10 @@ func (ss *Session) takeEvents(ctx context.Context, r clientv3.WatchResponse, mor
 		if err = ss.watchErr(ctx, r); err != nil {
 			break // what was folded before is delivered nevertheless
 		}
-		ss.foldEvents(r)
-		changed = changed || len(r.Events) > 0
+		changed = ss.foldEvents(r) || changed
 		r, ok = nextEvents(ctx, more, end.C)
 	}
+	ss.locks.follow(&ss.view.locks)
 	if changed {
 		ss.deliver()
 	}
@@ -163,19 +171,23 @@ func (ss *Session) watchErr(ctx context.Context, r clientv3.WatchResponse) error
 
 // foldEvents folds one response in. How far the view is by then is what the
 // last event says: the header may be ahead of a response that is only a part.
-func (ss *Session) foldEvents(r clientv3.WatchResponse) {
+// It reports whether a snapshot may have changed; locks are not in it.
+func (ss *Session) foldEvents(r clientv3.WatchResponse) (changed bool) {
 	for _, e := range r.Events {
+		rec := ss.store.fromEtcd(e.Kv)
 		if e.Type == clientv3.EventTypeDelete {
-			ss.view.del(ss.store.fromEtcd(e.Kv).key, e.Kv.ModRevision)
+			ss.view.del(rec.key, rec.mod)
 		} else {
-			ss.view.put(ss.store.fromEtcd(e.Kv))
+			ss.view.put(rec)
 			ss.anchor = anchor{string(e.Kv.Key), e.Kv.ModRevision}
 		}
+		changed = changed || !strings.HasPrefix(rec.key, dirLocks)
 		ss.view.rev = max(ss.view.rev, e.Kv.ModRevision)
 	}
 	if r.IsProgressNotify() {
 		ss.view.rev = max(ss.view.rev, r.Header.Revision)
 	}
+	return changed || ss.view.staleProblems
 }
 
 // nextEvents takes what comes until the time is over; then nothing more, so
