@@ -1,7 +1,11 @@
 package bgp
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/weft-net/weft/fabric"
 )
@@ -10,19 +14,123 @@ import (
 // with an object costs that object alone and is told as a problem. A Desired
 // whose Global.ASN is 0 says that too little is known: the speaker is to stay
 // as it is.
-func Plan(f Facts) (Desired, []fabric.Problem) { return Desired{}, nil }
+func Plan(f Facts) (Desired, []fabric.Problem) {
+	p := newPlanner(f)
+	if !p.known() {
+		return Desired{}, p.problems
+	}
+	d := Desired{Global: p.global}
+	d.Announcements, _ = p.announcements()
+	for i := range p.BGP.Peers {
+		o := &p.BGP.Peers[i]
+		if o.Spec.Peer.Range.IsValid() {
+			d.Ranges = append(d.Ranges, p.ranges(o, d.Ranges)...)
+		} else {
+			d.Sessions = append(d.Sessions, p.sessions(o)...)
+		}
+	}
+	slices.SortFunc(d.Sessions, func(a, b Session) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(d.Ranges, func(a, b Range) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	return d, p.sorted()
+}
 
-// WithheldBy lists what Plan does not announce although an object wants it.
-func WithheldBy(f Facts) []Withheld { return nil }
+// WithheldBy lists what Plan does not announce although an object wants it,
+// sorted by prefix.
+func WithheldBy(f Facts) []Withheld {
+	p := newPlanner(f)
+	_, withheld := p.announcements()
+	return withheld
+}
 
-// Merge puts the objects of a node's own file over the fabric's: one of the
-// same kind and name replaces. Neither argument is changed; both may be nil.
-func Merge(base, own *fabric.BGP) *fabric.BGP { return base }
+// planner is one computation of a plan.
+type planner struct {
+	Facts
+	global   Global
+	problems []fabric.Problem
+	policies map[string]*policy        // compiled so far, by name
+	extra    map[string][]netip.Prefix // by BGPPrefix, see declared
+	taken    map[netip.Addr]string     // far ends that have a session: its key
+}
 
-// ASNOf is the AS number of a node. Everybody derives it, so a node's own is
-// the one that its peers expect.
-func ASNOf(spec *fabric.BGPSpec, n *fabric.Node) (uint32, error) { return 0, nil }
+func newPlanner(f Facts) *planner {
+	if f.BGP == nil {
+		f.BGP = &fabric.BGP{}
+	}
+	f.Self.Underlay = f.Underlay.Addrs
+	return &planner{
+		Facts: f, policies: make(map[string]*policy),
+		extra: make(map[string][]netip.Prefix), taken: make(map[netip.Addr]string),
+	}
+}
 
-// RouterIDOf is the BGP identifier of a node; invalid while its index is not
-// known and it has no IPv4 underlay address.
-func RouterIDOf(spec *fabric.BGPSpec, n *fabric.Node) netip.Addr { return netip.Addr{} }
+// The first parts of the keys under which problems are told: those that the
+// objects have in the store.
+const (
+	peerKind   = "bgppeers/"
+	policyKind = "bgppolicies/"
+	prefixKind = "bgpprefixes/"
+	fabricKey  = "fabric"
+)
+
+// fault records a problem, once.
+func (p *planner) fault(key, format string, args ...any) {
+	problem := fabric.Problem{Key: key, Reason: fmt.Sprintf(format, args...)}
+	if !slices.Contains(p.problems, problem) {
+		p.problems = append(p.problems, problem)
+	}
+}
+
+func (p *planner) sorted() []fabric.Problem {
+	slices.SortStableFunc(p.problems, func(a, b fabric.Problem) int { return strings.Compare(a.Key, b.Key) })
+	return p.problems
+}
+
+// known fills in what all sessions share, and reports whether that is enough
+// to speak.
+func (p *planner) known() bool {
+	if p.Spec == nil {
+		p.fault(fabricKey, "there is no Fabric object")
+		return false
+	}
+	b := &p.Spec.BGP
+	asn, err := ASNOf(b, &p.Self)
+	if err != nil {
+		p.fault(fabricKey, "%v", err)
+		return false
+	}
+	id := RouterIDOf(b, &p.Self)
+	if !id.IsValid() {
+		p.fault(fabricKey, "BGP identifier of node %s: it has no IPv4 underlay address, and its index is not known yet", p.Self.Name)
+		return false
+	}
+	p.global = Global{
+		ASN: asn, RouterID: id, Listen: b.Listen, Port: b.Port, Multipath: b.Multipath, BMP: b.BMP,
+		RestartTime: restartTime(b.GracefulRestart, fabric.BGPRestartTime),
+		LongLived:   restartTime(b.LongLived, fabric.BGPLongLivedTime),
+	}
+	if p.global.Port == 0 {
+		p.global.Port = fabric.BGPPort
+	}
+	if p.global.Multipath < 1 {
+		p.global.Multipath = fabric.BGPMultipath
+	}
+	return true
+}
+
+func restartTime(r fabric.BGPRestart, otherwise fabric.Duration) time.Duration {
+	switch {
+	case !r.Enabled:
+		return 0
+	case r.Time == 0:
+		return time.Duration(otherwise)
+	}
+	return time.Duration(r.Time).Truncate(time.Second)
+}
+
+// comparePrefixes orders by address and then by length.
+func comparePrefixes(a, b netip.Prefix) int {
+	if c := a.Addr().Compare(b.Addr()); c != 0 {
+		return c
+	}
+	return a.Bits() - b.Bits()
+}
