@@ -211,8 +211,8 @@ func validateReflector(s *fabric.BGPPeerSpec) *problem {
 	}
 	id := r.ClusterID
 	switch {
-	case s.Peer.Nodes == nil:
-		return problemf("routeReflector", "is set, but peer.nodes, which picks the reflectors, is not")
+	case s.Peer.Nodes == nil && !s.Peer.Address.IsValid() && !s.Peer.Range.IsValid():
+		return problemf("routeReflector", "is set, but peer has neither nodes, which picks the reflectors, nor an address or range of clients")
 	case s.ASN == ASNExternal:
 		return problemf("asn", "is external, but routes are only reflected within an AS (RFC 4456), want internal")
 	case !id.IsValid():

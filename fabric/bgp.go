@@ -133,7 +133,9 @@ type BGPPeerSpec struct {
 	Families    []string `json:"families,omitempty"`
 	NextHopSelf bool     `json:"nextHopSelf,omitempty"`
 	// RouteReflector makes the nodes that Peer.Nodes selects reflectors
-	// (RFC 4456) towards those that Nodes selects.
+	// (RFC 4456) towards those that Nodes selects. Where Peer is an address or a
+	// range, the nodes that Nodes selects reflect, and who is there is a client:
+	// switches that forward between next hops and so must know the pods' subnets.
 	RouteReflector *BGPReflector `json:"routeReflector,omitempty"`
 	// Import and Export name BGPPolicy objects, evaluated in order, before the
 	// defaults.
