@@ -68,7 +68,7 @@ func (l *Lab) buildEtcd() (err error) {
 	var hosts []netip.Addr
 	for _, m := range e.members {
 		for _, f := range fabric.Families {
-			hosts = append(hosts, farAddr(m.k, f))
+			hosts = append(hosts, leafAddr(m.k, f))
 		}
 	}
 	if err := writeCertificates(e.tlsDir(), hosts); err != nil {
@@ -103,7 +103,7 @@ func (e *Etcd) scheme() string {
 func (e *Etcd) Endpoints(f fabric.Family) []string {
 	var out []string
 	for _, m := range e.members {
-		out = append(out, e.scheme()+"://"+netip.AddrPortFrom(farAddr(m.k, f), 2379).String())
+		out = append(out, e.scheme()+"://"+netip.AddrPortFrom(leafAddr(m.k, f), 2379).String())
 	}
 	return out
 }
@@ -177,13 +177,13 @@ func (e *Etcd) dataDir(m *member) string { return filepath.Join(e.dir(), m.name+
 func (e *Etcd) command(m *member) *exec.Cmd {
 	var cluster, peers, clients, advertised []string
 	for _, f := range fabric.Families {
-		addr := farAddr(m.k, f)
+		addr := leafAddr(m.k, f)
 		clients = append(clients, e.scheme()+"://"+netip.AddrPortFrom(addr, 2379).String())
 		advertised = append(advertised, clients[len(clients)-1])
 	}
 	clients = append(clients, e.scheme()+"://127.0.0.1:2379")
 	for _, o := range e.members {
-		url := "http://" + netip.AddrPortFrom(farAddr(o.k, fabric.IPv4), 2380).String()
+		url := "http://" + netip.AddrPortFrom(leafAddr(o.k, fabric.IPv4), 2380).String()
 		cluster = append(cluster, o.name+"="+url)
 		if o == m {
 			peers = append(peers, url)

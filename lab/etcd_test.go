@@ -100,7 +100,7 @@ func TestEtcdInsistsOnClientCertificates(t *testing.T) {
 	bare := l.Etcd.tls.Clone()
 	bare.Certificates = nil
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: bare, DialContext: l.Host("h3").Dial, DisableKeepAlives: true}}
-	url := "https://" + netip.AddrPortFrom(farAddr(linkEtcd, fabric.IPv4), 2379).String() + "/health"
+	url := "https://" + netip.AddrPortFrom(leafAddr(linkEtcd, fabric.IPv4), 2379).String() + "/health"
 	if resp, err := client.Get(url); err == nil {
 		resp.Body.Close()
 		t.Errorf("a client without a certificate got %s", resp.Status)

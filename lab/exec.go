@@ -13,7 +13,7 @@ import (
 )
 
 // Exec replaces this process by a command on a host, in a pod, or in any
-// other part of the lab ("spine", "outside", "tor-r1", "etcd1"). On a host
+// other part of the lab (a switch by its name, "outside", "etcd1"). On a host
 // `weft` finds its agent. It returns only if that fails.
 func (l *Lab) Exec(where string, argv []string) error {
 	env := append(os.Environ(), "PATH="+filepath.Dir(l.bin.Weft)+":"+os.Getenv("PATH"))
@@ -22,6 +22,8 @@ func (l *Lab) Exec(where string, argv []string) error {
 		name = "pod-" + where
 	} else if h := l.Host(where); h != nil {
 		env = append(env, "WEFT_CONFIG="+h.ConfigFile())
+	} else if s := l.Switch(where); s != nil {
+		name = s.Spec.spaceName(s.isToR())
 	}
 	space, err := netns.GetFromName(l.namespaceName(name))
 	if err != nil {

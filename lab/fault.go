@@ -3,48 +3,75 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/vishvananda/netlink"
 )
 
-// Cut takes the host's port at its switch down: the host sees the carrier go.
-func (h *Host) Cut() error { return h.tor().setDown(h.Spec.Name) }
+// Cut takes the host's ports at its switches down: the host sees the carrier
+// go.
+func (h *Host) Cut() error {
+	return h.eachToR(func(tor *Switch) error { return tor.setDown(h.Spec.Name) })
+}
 
-// Restore undoes Cut.
-func (h *Host) Restore() error { return h.tor().setUp(h.Spec.Name) }
+// Restore undoes Cut and CutUplink.
+func (h *Host) Restore() error {
+	return h.eachToR(func(tor *Switch) error { return tor.setUp(h.Spec.Name) })
+}
 
-// Swallow makes the switch drop every frame from and to the host while the
+// CutUplink takes one of the host's ports down, that at ToR t of its rack, from
+// 1.
+func (h *Host) CutUplink(t int) error {
+	tors := h.lab.rackToRs(h.rack)
+	if t < 1 || t > len(tors) {
+		return fmt.Errorf("host %s has %d uplinks, none is number %d", h.Spec.Name, len(tors), t)
+	}
+	return tors[t-1].setDown(h.Spec.Name)
+}
+
+// Swallow makes the switches drop every frame from and to the host while the
 // carrier stays: the host cannot see it. Without it, frames flow again.
 func (h *Host) Swallow(on bool) error {
-	return h.tor().change(h.Spec.Name, "bridge port", func(l netlink.Link) error {
-		if on {
-			return h.tor().links.LinkSetNoMaster(l)
-		}
-		return h.tor().enslave(h.Spec.Name, torBridge)
+	return h.eachToR(func(tor *Switch) error {
+		return tor.change(h.Spec.Name, "bridge port", func(l netlink.Link) error {
+			if on {
+				return tor.links.LinkSetNoMaster(l)
+			}
+			return tor.enslave(h.Spec.Name, torBridge)
+		})
 	})
 }
 
-// CutRack takes a rack's link to the spine down, or up again.
+// CutRack takes a rack's links to the spines down, or up again.
 func (l *Lab) CutRack(rack string, cut bool) error {
 	i := l.Topo.rack(rack)
 	if i < 0 {
 		return errors.New("there is no rack " + rack)
 	}
-	if cut {
-		return l.spine.setDown(rack)
+	var errs []error
+	for _, tor := range l.rackToRs(i + 1) {
+		for _, spine := range l.spines {
+			if cut {
+				errs = append(errs, spine.setDown(tor.Spec.Name))
+			} else {
+				errs = append(errs, spine.setUp(tor.Spec.Name))
+			}
+		}
+		if !cut {
+			errs = append(errs, tor.connect()) // a device that goes down loses its routes
+		}
 	}
-	if err := l.spine.setUp(rack); err != nil {
-		return err
-	}
-	return l.routeRack(i + 1) // a device that goes down loses its routes
+	return errors.Join(errs...)
 }
 
-// SetMTU changes the MTU of the host's uplink, both ends, in bytes.
+// SetMTU changes the MTU of the host's uplinks, both ends, in bytes.
 func (h *Host) SetMTU(mtu int) error {
 	set := func(n *Namespace, dev string) error {
 		return n.change(dev, "mtu", func(l netlink.Link) error { return n.links.LinkSetMTU(l, mtu) })
 	}
-	return errors.Join(set(h.tor(), h.Spec.Name), set(h.Namespace, uplink))
+	return h.eachToR(func(tor *Switch) error {
+		return errors.Join(set(tor.Namespace, h.Spec.Name), set(h.Namespace, uplinkName(tor.place)))
+	})
 }
 
 // Tamper runs a command on the host, such as `ip route del ...`.
@@ -53,8 +80,15 @@ func (h *Host) Tamper(ctx context.Context, name string, args ...string) error {
 	return err
 }
 
-// Die ends a host as a power cut would: its link goes, its agent is killed,
+// Die ends a host as a power cut would: its links go, its agent is killed,
 // and its pods answer nobody.
 func (h *Host) Die() error { return errors.Join(h.Cut(), h.Agent.Kill()) }
 
-func (h *Host) tor() *Namespace { return h.lab.tors[h.rack-1] }
+// eachToR does something at every ToR of the host's rack.
+func (h *Host) eachToR(do func(*Switch) error) error {
+	var errs []error
+	for _, tor := range h.lab.rackToRs(h.rack) {
+		errs = append(errs, do(tor))
+	}
+	return errors.Join(errs...)
+}

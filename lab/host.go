@@ -9,12 +9,14 @@ import (
 	"github.com/weft-net/weft/fabric"
 )
 
-// Host is a machine of the lab: a namespace with an uplink to its rack, and
-// directories of its own.
+// Host is a machine of the lab: a namespace with an uplink to each ToR of its
+// rack, and directories of its own.
 type Host struct {
 	*Namespace
-	Spec     HostSpec
-	Underlay fabric.PerFamily[netip.Addr] // zero where the family is not configured
+	Spec HostSpec
+	// Underlay is the address on the first uplink, zero where the family is not
+	// configured.
+	Underlay fabric.PerFamily[netip.Addr]
 	Agent    *Agent
 
 	lab  *Lab
@@ -42,7 +44,7 @@ func (l *Lab) addHost(s HostSpec) (*Host, error) {
 		return nil, err
 	}
 	h := l.newHost(s, n)
-	return h, l.plug(h, h.rack, l.numberInRack(h))
+	return h, l.plug(h)
 }
 
 // newHost adds the host to the lab's list.
@@ -50,7 +52,16 @@ func (l *Lab) newHost(s HostSpec, n *Namespace) *Host {
 	h := &Host{Namespace: n, Spec: s, lab: l, rack: l.Topo.rack(s.Rack) + 1}
 	h.Agent = newAgent(h)
 	l.Hosts = append(l.Hosts, h)
+	h.Underlay = h.addrs(1)
 	return h
+}
+
+// addrs are the host's addresses on its uplink to ToR t of its rack, from 1.
+func (h *Host) addrs(t int) (out fabric.PerFamily[netip.Addr]) {
+	for _, f := range h.families() {
+		out.Set(f, hostAddr(torNumber(h.rack, t), h.lab.numberInRack(h), f))
+	}
+	return out
 }
 
 // numberInRack counts from 1 in the order in which hosts were made.
@@ -89,15 +100,17 @@ func (l *Lab) open() (err error) {
 		err = errors.Join(err, e)
 		return n
 	}
-	l.spine, l.outside = find("spine"), find("outside")
-	for _, r := range l.Topo.Racks {
-		l.tors = append(l.tors, find("tor-"+r.Name))
+	for i, s := range l.Topo.Spines {
+		l.newSwitch(s, find(s.spaceName(false)), 0, i+1)
+	}
+	l.outside = find("outside")
+	for i, r := range l.Topo.Racks {
+		for t, s := range r.ToRs {
+			l.newSwitch(s, find(s.spaceName(true)), i+1, t+1)
+		}
 	}
 	for _, s := range l.Topo.Hosts {
-		h := l.newHost(s, find(s.Name))
-		for _, f := range h.families() {
-			h.Underlay.Set(f, hostAddr(h.rack, l.numberInRack(h), f))
-		}
+		l.newHost(s, find(s.Name))
 	}
 	l.openEtcd(find)
 	for name, p := range l.state.Pods {

@@ -35,13 +35,14 @@ type Lab struct {
 	bin     Binaries
 	spawn   *spawner
 	closing sync.Once
-	spine   *Namespace
+	spines  []*Switch
 	outside *Namespace
-	tors    []*Namespace // in the order of Topo.Racks
+	tors    []*Switch // in the order of Topo.Racks
 
 	mu    sync.Mutex
 	state *state          // guarded by mu
 	pods  map[string]*Pod // guarded by mu
+	frr   *spawner        // starts FRR's daemons; nil: none yet. Guarded by mu
 }
 
 var labName = regexp.MustCompile(`^[a-z][a-z0-9]{0,15}$`)
@@ -164,6 +165,11 @@ func (l *Lab) Close() {
 			n.close()
 		}
 		l.spawn.close()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.frr != nil {
+			l.frr.close()
+		}
 	})
 }
 
@@ -183,8 +189,10 @@ func Remove(name string) error {
 
 // namespaces lists all namespaces that are open.
 func (l *Lab) namespaces() []*Namespace {
-	out := []*Namespace{l.spine, l.outside}
-	out = append(out, l.tors...)
+	out := []*Namespace{l.outside}
+	for _, s := range l.Switches() {
+		out = append(out, s.Namespace)
+	}
 	for _, h := range l.Hosts {
 		out = append(out, h.Namespace)
 	}

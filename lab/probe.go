@@ -41,11 +41,23 @@ func (h *Host) Endpoint() Endpoint {
 	return Endpoint{Name: h.Spec.Name, Space: h.Namespace, Addrs: h.Underlay}
 }
 
+// UplinkEndpoints makes each address of the hosts on each of their uplinks an
+// end of probes, named like "h1/eth1".
+func (l *Lab) UplinkEndpoints() []Endpoint {
+	var out []Endpoint
+	for _, h := range l.Hosts {
+		for _, tor := range l.rackToRs(h.rack) {
+			out = append(out, Endpoint{Name: h.Spec.Name + "/" + uplinkName(tor.place), Space: h.Namespace, Addrs: h.addrs(tor.place)})
+		}
+	}
+	return out
+}
+
 // OutsideEndpoint makes the machine outside the fabric an end of probes.
 func (l *Lab) OutsideEndpoint() Endpoint {
 	e := Endpoint{Name: "outside", Space: l.outside}
 	for _, f := range fabric.Families {
-		e.Addrs.Set(f, farAddr(linkOutside, f))
+		e.Addrs.Set(f, leafAddr(linkOutside, f))
 	}
 	return e
 }

@@ -99,7 +99,7 @@ func TestProbeCountsDuplicates(t *testing.T) {
 	ctx := testContext(t)
 	rules := fmt.Sprintf(`table ip twice {
 		chain out { type route hook output priority 0; udp dport 7117 dup to %s device eth0; }
-	}`, rackSegment(1, fabric.IPv4).gateway)
+	}`, torSegment(1, fabric.IPv4).gateway)
 	if _, err := l.Host("h1").RunInput(ctx, []byte(rules), "nft", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,17 @@ func newSpawner(deathly bool) *spawner {
 	return s
 }
 
+// call runs fn on the thread.
+func (s *spawner) call(fn func() error) error {
+	result := make(chan error)
+	select {
+	case s.calls <- func() { result <- fn() }:
+		return <-result
+	case <-s.ctx.Done():
+		return errors.New("the lab is closed")
+	}
+}
+
 // start starts cmd in the namespace.
 func (s *spawner) start(n *Namespace, cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
@@ -52,24 +63,17 @@ func (s *spawner) start(n *Namespace, cmd *exec.Cmd) error {
 	if s.deathly {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
-	result := make(chan error)
-	call := func() {
+	return s.call(func() error {
 		home, err := netns.Get()
-		if err == nil {
-			defer home.Close()
-			err = netns.Set(n.handle)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			err = errors.Join(cmd.Start(), netns.Set(home))
+		defer home.Close()
+		if err := netns.Set(n.handle); err != nil {
+			return err
 		}
-		result <- err
-	}
-	select {
-	case s.calls <- call:
-		return <-result
-	case <-s.ctx.Done():
-		return errors.New("the lab is closed")
-	}
+		return errors.Join(cmd.Start(), netns.Set(home))
+	})
 }
 
 // Start starts cmd inside the namespace; the caller waits for it.

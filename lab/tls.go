@@ -25,7 +25,7 @@ func writeCertificates(dir string, hosts []netip.Addr) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	ca := template("weft lab authority", 1)
+	ca := certificate("weft lab authority", 1)
 	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
 	caKey, err := writeCertificate(dir, "ca", ca, ca, nil)
 	if err != nil {
@@ -33,7 +33,7 @@ func writeCertificates(dir string, hosts []netip.Addr) error {
 	}
 	// etcd's own gateway dials the server with the server's certificate, so
 	// that one must serve as a client's too.
-	server := template("etcd", 2)
+	server := certificate("etcd", 2)
 	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	for _, h := range hosts {
@@ -42,13 +42,13 @@ func writeCertificates(dir string, hosts []netip.Addr) error {
 	if _, err := writeCertificate(dir, "server", server, ca, caKey); err != nil {
 		return err
 	}
-	client := template("weftd", 3)
+	client := certificate("weftd", 3)
 	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	_, err = writeCertificate(dir, "client", client, ca, caKey)
 	return err
 }
 
-func template(name string, serial int64) *x509.Certificate {
+func certificate(name string, serial int64) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 30),

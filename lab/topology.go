@@ -2,8 +2,8 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,21 +15,61 @@ import (
 // Topology is what a lab consists of. The zero value, completed, is the
 // default: three dual-stack hosts, two in the first rack and one in the second.
 type Topology struct {
-	Racks []Rack     `yaml:"racks,omitempty" json:"racks"`
-	Hosts []HostSpec `yaml:"hosts,omitempty" json:"hosts"`
-	Pods  []PodSpec  `yaml:"pods,omitempty" json:"pods,omitempty"`
-	Etcd  EtcdSpec   `yaml:"etcd,omitempty" json:"etcd"`
+	Racks  []Rack       `yaml:"racks,omitempty" json:"racks"`
+	Spines []SwitchSpec `yaml:"spines,omitempty" json:"spines"` // default: one, static
+	// Underlay says how the switches know each other's segments: "static" (the
+	// default; the lab's routes) or "bgp" (each ToR and spine speaks it).
+	Underlay string     `yaml:"underlay,omitempty" json:"underlay"`
+	Hosts    []HostSpec `yaml:"hosts,omitempty" json:"hosts"`
+	Pods     []PodSpec  `yaml:"pods,omitempty" json:"pods,omitempty"`
+	Etcd     EtcdSpec   `yaml:"etcd,omitempty" json:"etcd"`
 	// Fabric is the spec of the Fabric object, as in `weft apply`. Where the
 	// network is missing the lab's own is put in.
 	Fabric map[string]any `yaml:"fabric,omitempty" json:"fabric,omitempty"`
+	// BGP are BGPPeer, BGPPolicy and BGPPrefix objects, applied after the Fabric.
+	BGP []map[string]any `yaml:"bgp,omitempty" json:"bgp,omitempty"`
 }
 
-// Rack is one layer-2 segment behind a top-of-rack switch, which is its
-// hosts' default gateway. Racks reach each other through the spine.
+// Rack is hosts behind one top-of-rack switch or two. Each switch has a
+// layer-2 segment of its own, to which every host of the rack has an uplink,
+// and is a default gateway of the hosts. Racks reach each other through the
+// spines.
 type Rack struct {
-	Name string `yaml:"name" json:"name"`
-	MTU  int    `yaml:"mtu,omitempty" json:"mtu"` // bytes, default 1500
+	Name string       `yaml:"name" json:"name"`
+	MTU  int          `yaml:"mtu,omitempty" json:"mtu"`   // bytes, default 1500
+	ToRs []SwitchSpec `yaml:"tors,omitempty" json:"tors"` // default: one, static, named as the rack
 }
+
+// SwitchSpec is a ToR or a spine.
+type SwitchSpec struct {
+	Name string `yaml:"name" json:"name"`
+	// Kind is the routing daemon on it: KindNone, the default, KindFRR, KindBIRD
+	// or KindRouter.
+	Kind string `yaml:"kind,omitempty" json:"kind"`
+	// ASN of the switch; by default one for all spines and one for each ToR.
+	ASN uint32 `yaml:"asn,omitempty" json:"asn"`
+}
+
+// What runs on a switch.
+const (
+	KindNone   = "none"   // it forwards by the lab's static routes
+	KindFRR    = "frr"    // Debian's frr: zebra and bgpd
+	KindBIRD   = "bird"   // Debian's bird2
+	KindRouter = "router" // the one that weft-lab has in it
+)
+
+// How the switches know each other's segments.
+const (
+	UnderlayStatic = "static"
+	UnderlayBGP    = "bgp"
+)
+
+// The AS numbers of switches that are given none, from the private range
+// (RFC 6996), after the pattern of RFC 7938, 5.2.1.
+const (
+	spineASN = 64900
+	torASN   = 64900 // + the ToR's number
+)
 
 // HostSpec is one host.
 type HostSpec struct {
@@ -38,6 +78,9 @@ type HostSpec struct {
 	// Families of the underlay address, "ipv4" and "ipv6"; default both.
 	Families []string `yaml:"families,omitempty" json:"families"`
 	MTU      int      `yaml:"mtu,omitempty" json:"mtu"` // bytes, default the rack's
+	// Labels of the node. Where there are any, or BGP objects, the label "rack"
+	// is added.
+	Labels map[string]string `yaml:"labels,omitempty" json:"labels,omitempty"`
 }
 
 // Has reports whether the host has an underlay address of family f.
@@ -57,17 +100,6 @@ type EtcdSpec struct {
 	Members int    `yaml:"members,omitempty" json:"members"` // 1 to 3, default 1
 	TLS     bool   `yaml:"tls,omitempty" json:"tls"`         // with client certificates
 }
-
-// Limits of the address plan (see plan.go).
-const (
-	maxRacks        = 100
-	maxHostsPerRack = 200
-	maxMembers      = 3
-)
-
-// word is the form of every name: names become interface names, which hold 15
-// bytes.
-var word = regexp.MustCompile(`^[a-z][a-z0-9-]{0,11}$`)
 
 // ReadTopology reads a topology file and completes it.
 func ReadTopology(path string) (Topology, error) {
@@ -98,6 +130,7 @@ func (t *Topology) Complete() error {
 		t.Hosts = []HostSpec{{Name: "h1", Rack: "r1"}, {Name: "h2", Rack: "r1"}, {Name: "h3", Rack: "r2"}}
 	}
 	t.completeRacks()
+	t.completeSwitches()
 	for i := range t.Hosts {
 		t.completeHost(&t.Hosts[i])
 	}
@@ -133,6 +166,38 @@ func (t *Topology) completeRacks() {
 	}
 }
 
+// completeSwitches names the switches that nobody declared, and gives all of
+// them a kind and an AS.
+func (t *Topology) completeSwitches() {
+	if t.Underlay == "" {
+		t.Underlay = UnderlayStatic
+	}
+	if len(t.Spines) == 0 {
+		t.Spines = []SwitchSpec{{Name: "spine"}}
+	}
+	for i := range t.Spines {
+		t.Spines[i].complete(spineASN)
+	}
+	for i := range t.Racks {
+		r := &t.Racks[i]
+		if len(r.ToRs) == 0 {
+			r.ToRs = []SwitchSpec{{Name: r.Name}}
+		}
+		for j := range r.ToRs {
+			r.ToRs[j].complete(uint32(torASN + torNumber(i+1, j+1)))
+		}
+	}
+}
+
+func (s *SwitchSpec) complete(asn uint32) {
+	if s.Kind == "" {
+		s.Kind = KindNone
+	}
+	if s.ASN == 0 {
+		s.ASN = asn
+	}
+}
+
 func (t *Topology) completeHost(h *HostSpec) {
 	if len(h.Families) == 0 {
 		h.Families = []string{fabric.IPv4.String(), fabric.IPv6.String()}
@@ -140,91 +205,16 @@ func (t *Topology) completeHost(h *HostSpec) {
 	if i := t.rack(h.Rack); h.MTU == 0 && i >= 0 {
 		h.MTU = t.Racks[i].MTU
 	}
+	if h.Labels["rack"] == "" && (len(h.Labels) > 0 || len(t.BGP) > 0) {
+		h.Labels = maps.Clone(h.Labels)
+		if h.Labels == nil {
+			h.Labels = map[string]string{}
+		}
+		h.Labels["rack"] = h.Rack
+	}
 }
 
 // rack returns the position of the rack with that name, or -1.
 func (t *Topology) rack(name string) int {
 	return slices.IndexFunc(t.Racks, func(r Rack) bool { return r.Name == name })
-}
-
-func (t *Topology) check() error {
-	if len(t.Racks) > maxRacks {
-		return fmt.Errorf("%d racks are more than the %d that the address plan has room for", len(t.Racks), maxRacks)
-	}
-	seen := map[string]bool{}
-	name := func(kind, n string) error {
-		if !word.MatchString(n) {
-			return fmt.Errorf("%s %q: want a name of at most 12 lower-case letters, digits and dashes", kind, n)
-		}
-		if seen[n] || reserved(n) {
-			return fmt.Errorf("%s %q: the name is taken", kind, n)
-		}
-		seen[n] = true
-		return nil
-	}
-	for _, r := range t.Racks {
-		if err := name("rack", r.Name); err != nil {
-			return err
-		}
-		if err := checkMTU("rack "+r.Name, r.MTU); err != nil {
-			return err
-		}
-	}
-	inRack := map[string]int{}
-	for _, h := range t.Hosts {
-		if err := name("host", h.Name); err != nil {
-			return err
-		}
-		if err := t.checkHost(h); err != nil {
-			return fmt.Errorf("host %s: %w", h.Name, err)
-		}
-		if inRack[h.Rack]++; inRack[h.Rack] > maxHostsPerRack {
-			return fmt.Errorf("rack %s: more than %d hosts", h.Rack, maxHostsPerRack)
-		}
-	}
-	for _, p := range t.Pods {
-		if err := name("pod", p.Name); err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(t.Hosts, func(h HostSpec) bool { return h.Name == p.Host }) {
-			return fmt.Errorf("pod %s: there is no host %q", p.Name, p.Host)
-		}
-	}
-	return t.Etcd.check()
-}
-
-func (t *Topology) checkHost(h HostSpec) error {
-	if t.rack(h.Rack) < 0 {
-		return fmt.Errorf("there is no rack %q", h.Rack)
-	}
-	for _, f := range h.Families {
-		if f != fabric.IPv4.String() && f != fabric.IPv6.String() {
-			return fmt.Errorf("family %q is neither ipv4 nor ipv6", f)
-		}
-	}
-	return checkMTU("uplink", h.MTU)
-}
-
-func (e EtcdSpec) check() error {
-	if !slices.Contains([]string{"auto", "real", "embedded"}, e.Server) {
-		return fmt.Errorf("etcd server %q: want auto, real or embedded", e.Server)
-	}
-	if e.Members < 1 || e.Members > maxMembers {
-		return fmt.Errorf("etcd with %d members: want 1 to %d", e.Members, maxMembers)
-	}
-	return nil
-}
-
-// checkMTU holds the limits of veth: 1280 is what IPv6 needs (RFC 8200, 5).
-func checkMTU(what string, mtu int) error {
-	if mtu < 1280 || mtu > 65535 {
-		return fmt.Errorf("%s: mtu %d is not between 1280 and 65535", what, mtu)
-	}
-	return nil
-}
-
-// reserved reports whether the lab uses the name itself.
-func reserved(n string) bool {
-	return n == "spine" || n == "outside" || n == "lan" || n == "lo" || n == "eth0" ||
-		strings.HasPrefix(n, "etcd") || strings.HasPrefix(n, "tor-") || strings.HasPrefix(n, "pod-")
 }

@@ -23,7 +23,12 @@ fabric: {backend: vxlan, vxlan: {vni: 7}}
 		t.Fatal(err)
 	}
 	want := Topology{
-		Racks: []Rack{{"a", 1500}, {"b", 9000}},
+		Racks: []Rack{
+			{Name: "a", MTU: 1500, ToRs: []SwitchSpec{{"a", KindNone, 64901}}},
+			{Name: "b", MTU: 9000, ToRs: []SwitchSpec{{"b", KindNone, 64902}}},
+		},
+		Spines:   []SwitchSpec{{"spine", KindNone, 64900}},
+		Underlay: UnderlayStatic,
 		Hosts: []HostSpec{
 			{Name: "h1", Rack: "a", Families: both, MTU: 1500},
 			{Name: "h2", Rack: "b", Families: []string{"ipv6"}, MTU: 9000},
@@ -35,6 +40,20 @@ fabric: {backend: vxlan, vxlan: {vni: 7}}
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+// TestLabelsOfHosts: BGP objects select nodes by the rack.
+func TestLabelsOfHosts(t *testing.T) {
+	got, err := ParseTopology([]byte("hosts: [{name: h1, labels: {role: x}}, {name: h2}, {name: h3, labels: {rack: own}}]\nbgp: [{kind: BGPPeer}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []map[string]string{{"role": "x", "rack": "r1"}, {"rack": "r1"}, {"rack": "own"}}
+	for i, h := range got.Hosts {
+		if d := cmp.Diff(want[i], h.Labels); d != "" {
+			t.Errorf("%s: -want +got\n%s", h.Name, d)
+		}
 	}
 }
 
@@ -67,6 +86,12 @@ func TestTopologyRefuses(t *testing.T) {
 		{"pod without host", "pods: [{name: p, host: x}]", `pod p: there is no host "x"`},
 		{"etcd server", "etcd: {server: consul}", `etcd server "consul"`},
 		{"etcd members", "etcd: {members: 4}", "want 1 to 3"},
+		{"kind", "racks: [{name: a, tors: [{name: t, kind: ios}]}]\nhosts: [{name: h}]", `switch t: kind "ios"`},
+		{"three ToRs", "racks: [{name: a, tors: [{name: t}, {name: u}, {name: v}]}]\nhosts: [{name: h}]", "3 ToRs are more than 2"},
+		{"two static spines", "spines: [{name: s}, {name: t}]", "2 spines: want one"},
+		{"switch without daemon", "underlay: bgp", "switch spine: with underlay: bgp it needs a kind"},
+		{"underlay", "underlay: ospf", `underlay "ospf"`},
+		{"switch named as a host", "spines: [{name: h1, kind: frr}]", `host "h1": the name is taken`},
 	} {
 		_, err := ParseTopology([]byte(tt.in))
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {

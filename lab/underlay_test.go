@@ -50,7 +50,7 @@ func TestUnderlayReachesEverybody(t *testing.T) {
 func TestUnderlayKnowsNoPodNetwork(t *testing.T) {
 	t.Parallel()
 	l := bareLab(t, Topology{})
-	for _, n := range []*Namespace{l.Outside(), l.spine, l.tors[0]} {
+	for _, n := range []*Namespace{l.Outside(), l.spines[0].Namespace, l.tors[0].Namespace} {
 		if out, err := n.Run(testContext(t), "ip", "route", "get", "10.244.0.1"); err == nil && strings.Contains(out, "10.244.0.1 dev") {
 			t.Errorf("%s has a connected route to a pod network: %s", n.Name, out)
 		}
@@ -157,16 +157,22 @@ func TestPlanStaysInBenchmarkRanges(t *testing.T) {
 		seen[a] = true
 	}
 	for _, f := range fabric.Families {
-		for i := 1; i <= maxRacks; i++ {
-			note(f, rackSegment(i, f).gateway)
-			note(f, farAddr(linkRack+i, f))
-			for j := 1; j <= maxHostsPerRack; j++ {
-				note(f, hostAddr(i, j, f))
-			}
-		}
 		for k := linkOutside; k < linkEtcd+maxMembers; k++ {
-			note(f, farAddr(k, f))
-			note(f, linkSegment(k, f).gateway)
+			note(f, leafAddr(k, f))
+			note(f, linkSegment(k, 1, f).gateway)
+		}
+		for i := 1; i <= maxRacks; i++ {
+			for t := 1; t <= maxToRs; t++ {
+				n := torNumber(i, t)
+				note(f, torSegment(n, f).gateway)
+				for j := 1; j <= maxHostsPerRack; j++ {
+					note(f, hostAddr(n, j, f))
+				}
+				for s := 1; s <= maxSpines; s++ {
+					note(f, farAddr(linkToR+n, s, f))
+					note(f, linkSegment(linkToR+n, s, f).gateway)
+				}
+			}
 		}
 	}
 }

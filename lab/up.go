@@ -2,23 +2,29 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weft-net/weft/agent/api"
 )
 
-// Up brings everything up: etcd, the Fabric object, all agents, and then the
-// topology's pods.
+// Up brings everything up: the switches, etcd, the Fabric object and those of
+// BGP, all agents, and then the topology's pods.
 func (l *Lab) Up(ctx context.Context) error {
+	if err := l.StartSwitches(ctx); err != nil {
+		return err
+	}
 	if err := l.Etcd.Start(ctx); err != nil {
+		return err
+	}
+	if err := l.WaitUnderlay(ctx); err != nil {
 		return err
 	}
 	if err := l.Apply(ctx, l.Topo.Fabric); err != nil {
@@ -68,9 +74,50 @@ func settled(s *api.Status, peers int) error {
 	return nil
 }
 
-// Apply writes the Fabric object with `weft apply`, as an operator on the
-// first host would. Where spec names no network it gets the lab's own.
+// WaitUnderlay waits, at most a minute, until every address of every host
+// reaches the machine outside and all others. Where no switch speaks BGP that
+// is so from the beginning.
+func (l *Lab) WaitUnderlay(ctx context.Context) error {
+	if l.Topo.Underlay == UnderlayStatic {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return waitClean(ctx, "the underlay", append(l.UplinkEndpoints(), l.OutsideEndpoint()))
+}
+
+// waitClean waits until all ends reach each other in both families.
+func waitClean(ctx context.Context, what string, ends []Endpoint) error {
+	return await(ctx, what, func() error {
+		r, err := Probe(ctx, ends, ProbeOptions{Drain: 300 * time.Millisecond}, 100*time.Millisecond)
+		if err != nil {
+			return err
+		}
+		if !r.Clean() {
+			return errors.New(strings.Join(r.Losses(), "; "))
+		}
+		return nil
+	})
+}
+
+// Apply writes the Fabric object and the topology's BGP objects with `weft
+// apply`, as an operator on the first host would. Where spec names no network
+// it gets the lab's own.
 func (l *Lab) Apply(ctx context.Context, spec map[string]any) error {
+	data, err := l.objects(spec)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(l.Dir(), "fabric.yaml")
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		return err
+	}
+	_, err = l.Hosts[0].Weft(ctx, "apply", "-f", file)
+	return err
+}
+
+// fabricObject is the Fabric object with this spec.
+func fabricObject(spec map[string]any) map[string]any {
 	spec = maps.Clone(spec)
 	if spec == nil {
 		spec = map[string]any{}
@@ -78,18 +125,7 @@ func (l *Lab) Apply(ctx context.Context, spec map[string]any) error {
 	if spec["network"] == nil {
 		spec["network"] = map[string]any{"ipv4": "10.244.0.0/16", "ipv6": "fd00:10:244::/48"}
 	}
-	object, err := json.Marshal(map[string]any{
-		"apiVersion": "weft/v1", "kind": "Fabric", "metadata": map[string]any{"name": "lab"}, "spec": spec,
-	})
-	if err != nil {
-		return fmt.Errorf("fabric: %w", err)
-	}
-	file := filepath.Join(l.Dir(), "fabric.json")
-	if err := os.WriteFile(file, object, 0o600); err != nil {
-		return err
-	}
-	_, err = l.Hosts[0].Weft(ctx, "apply", "-f", file)
-	return err
+	return map[string]any{"apiVersion": "weft/v1", "kind": "Fabric", "metadata": map[string]any{"name": "lab"}, "spec": spec}
 }
 
 // Weft runs the weft command on the host, with the agent's configuration.
