@@ -139,7 +139,7 @@ func others(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	for _, args := range [][]string{
-		{"ip", "-4", "route", "show", "table", "all"}, {"ip", "-6", "route", "show", "table", "all"}, {"ip", "-N", "nexthop"},
+		{"ip", "-o", "-4", "route", "show", "table", "all"}, {"ip", "-o", "-6", "route", "show", "table", "all"}, {"ip", "-N", "nexthop"},
 		{"ip", "neigh", "show", "nud", "permanent"}, {"bridge", "fdb", "show"}, {"ip", "-o", "addr"}, {"ip", "-d", "-o", "link"},
 		{"nft", "list", "table", "inet", "filter"}, {"nft", "list", "table", "ip", "weft"}, {"nft", "list", "table", "inet", "weftfoo"},
 	} {

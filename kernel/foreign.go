@@ -72,6 +72,9 @@ func (f *foreign) sameKey(k RouteKey) *foreignRoute {
 
 // shadow returns a foreign route that the kernel prefers to k, or nil.
 func (f *foreign) shadow(k RouteKey) *foreignRoute {
+	if k.Dst.Bits() == 0 && k.Metric >= LastResort {
+		return nil // it is there to yield
+	}
 	for i, r := range f.routes[k.Dst] {
 		if r.metric < k.Metric {
 			return &f.routes[k.Dst][i]

@@ -82,7 +82,7 @@ func TestUplinkRenamed(t *testing.T) {
 
 // until syncs on each signal until done: a veth's carrier comes and goes a
 // moment after its end does (net/core/link_watch.c).
-func until(t *testing.T, h *Host, done func(Report) bool) {
+func until(t *testing.T, h *Host, done func(Report) bool) Report {
 	t.Helper()
 	late := time.After(time.Minute)
 	var r Report
@@ -93,7 +93,7 @@ func until(t *testing.T, h *Host, done func(Report) bool) {
 			t.Fatalf("not reached in a minute; last: %+v%s", r, problems(r))
 		}
 		if r = doSync(t, h); done(r) {
-			return
+			return r
 		}
 	}
 }

@@ -21,6 +21,7 @@ func TestPlanRandom(t *testing.T) {
 		s.tidy()
 		for _, o := range plan(&s, nil) {
 			apply(t, &s, o)
+			checkWhole(t, &s)
 			if t.Failed() {
 				t.Fatalf("seed %d, round %d: step %+v", seed, round, o)
 			}
@@ -47,6 +48,8 @@ func randomState(rnd *rand.Rand) state {
 			randomPeer(rnd, &s, i, f)
 		}
 	}
+	randomGroups(rnd, &s)
+	s.retain = fabric.PerFamily[bool]{IPv4: rnd.IntN(4) == 0, IPv6: rnd.IntN(4) == 0}
 	return s
 }
 
@@ -120,30 +123,102 @@ func apply(t *testing.T, s *state, o op) {
 	case nexthops:
 		e := s.nexthops.entries[o.slot]
 		if o.verb != destroy {
-			if n := s.neighs.find(NeighKey{overlay, e.want.addr}); !n.placed() {
+			if n := s.neighs.find(NeighKey{overlay, e.want.addr}); e.want.link == overlay && !n.placed() {
 				t.Errorf("nexthop %#x comes before its neighbour", e.key)
 			}
 			s.nexthops.setActual(e.key, e.want)
 			return
 		}
-		for _, r := range s.routes.entries {
-			if r.present && r.actual.nexthop == e.key {
-				t.Errorf("nexthop %#x goes while %s needs it", e.key, r.key)
-			}
-		}
 		s.nexthops.dropActual(e.key)
+	case groups:
+		e := s.groups.entries[o.slot]
+		if o.verb != destroy {
+			s.groups.setActual(e.key, e.want)
+			return
+		}
+		s.groups.dropActual(e.key)
 	case routes:
 		e := s.routes.entries[o.slot]
 		if o.verb == destroy {
 			s.routes.dropActual(e.key)
 			return
 		}
-		if e.want.nexthop != 0 {
-			if n := s.nexthops.find(e.want.nexthop); !n.placed() {
+		if id := e.want.nexthop; id != 0 {
+			if n, g := s.nexthops.find(id), s.groups.find(id); (n == nil || !n.placed()) && (g == nil || !g.placed()) {
 				t.Errorf("%s comes before its nexthop", e.key)
 			}
 		}
 		s.routes.setActual(e.key, e.want)
+	}
+}
+
+// randomGroups adds gateways to ToRs, groups of them, and routes over those;
+// what is wanted is complete and what is there is what the kernel allows.
+func randomGroups(rnd *rand.Rand, s *state) {
+	const tors, sets = 4, 3
+	gatewayID, groupID := func(i int) uint32 { return SharedNexthop(uint32(i)) }, func(i int) uint32 { return SharedNexthop(uint32(100 + i)) }
+	for i := range tors {
+		g := gateway{link: uplink, addr: randomAddr(rnd), onLink: true}
+		if rnd.IntN(2) == 0 {
+			s.nexthops.setWant(gatewayID(i), g)
+		}
+		if rnd.IntN(2) == 0 {
+			g.addr = randomAddr(rnd)
+			s.nexthops.setActual(gatewayID(i), g)
+		}
+	}
+	pick := func(have func(e *entry[uint32, gateway]) bool) (ids []uint32) {
+		for i := range tors {
+			if e := s.nexthops.find(gatewayID(i)); e != nil && have(e) && rnd.IntN(3) > 0 {
+				ids = append(ids, gatewayID(i))
+			}
+		}
+		return ids
+	}
+	for i := range sets {
+		if ids := pick(func(e *entry[uint32, gateway]) bool { return e.wanted }); len(ids) > 0 {
+			s.groups.setWant(groupID(i), GroupOf(ids...))
+		}
+		if ids := pick(func(e *entry[uint32, gateway]) bool { return e.present }); len(ids) > 0 {
+			s.groups.setActual(groupID(i), GroupOf(ids...))
+		}
+	}
+	for i := range 3 * sets {
+		key := RouteKey{subnet(fabric.Families[i%2], 200+i), Metric}
+		if e := s.groups.find(groupID(rnd.IntN(sets))); e != nil && e.wanted {
+			s.routes.setWant(key, path{nexthop: e.key})
+		}
+		if e := s.groups.find(groupID(rnd.IntN(sets))); e != nil && e.present {
+			s.routes.setActual(key, path{nexthop: e.key})
+		}
+	}
+}
+
+// checkWhole checks what must hold after every step: no route leads to a
+// nexthop that is not there, and no group has such a member.
+func checkWhole(t *testing.T, s *state) {
+	t.Helper()
+	there := map[uint32]bool{0: true}
+	for _, n := range s.nexthops.entries {
+		if n.present {
+			there[n.key] = true
+		}
+	}
+	for _, g := range s.groups.entries {
+		if !g.present {
+			continue
+		}
+		there[g.key] = true
+		for _, id := range g.actual.Members() {
+			if !there[id] {
+				t.Errorf("group %#x has member %#x, which is not there", g.key, id)
+			}
+		}
+	}
+	for _, r := range s.routes.entries {
+		if r.present && !there[r.actual.nexthop] {
+			t.Errorf("%s leads to %#x, which is not there", r.key, r.actual.nexthop)
+		}
 	}
 }
 

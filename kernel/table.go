@@ -102,6 +102,13 @@ func (t *table[K, V]) dropWant(k K, v V) {
 	}
 }
 
+// endWant ends the wish at k, whatever it is.
+func (t *table[K, V]) endWant(k K) {
+	if e := t.find(k); e != nil {
+		t.dropWant(k, e.want)
+	}
+}
+
 // keepWant ends every wish but those that keep accepts.
 func (t *table[K, V]) keepWant(keep map[K]bool) {
 	for i := range t.entries {

@@ -95,10 +95,12 @@ func (h *Host) add(w Objects) {
 		s.neighs.setWant(o.normal(), o.MAC)
 	}
 	for _, o := range w.Nexthops {
-		if o.Group != "" {
+		if o.Group != "" { // an id is one object: the later wish counts
+			s.nexthops.endWant(o.ID)
 			s.groups.setWant(o.ID, o.Group)
 			continue
 		}
+		s.groups.endWant(o.ID)
 		s.nexthops.setWant(o.ID, wantedGateway(o))
 		watch(o.Link)
 	}
