@@ -3,10 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/config"
+	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/store"
 )
 
@@ -21,10 +25,7 @@ func (a *app) validateCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for _, o := range objects {
-			a.printf("%s: valid\n", title(o))
-		}
-		return nil
+		return a.validate(objects)
 	}
 	return cmd
 }
@@ -68,6 +69,37 @@ func (a *app) applyCommand() *cobra.Command {
 	return cmd
 }
 
+// validate checks objects by themselves and against each other. What they name
+// may be in the fabric already, so that it is not in the file is only noted.
+func (a *app) validate(objects []config.Object) error {
+	var spec *fabric.Spec
+	var all []planned // for where they are written
+	for _, o := range objects {
+		if o.Fabric() != nil {
+			spec = o.Fabric()
+		}
+		all = append(all, planned{title: title(o), where: o.Where, will: []byte{}})
+	}
+	var notes, wrong []string
+	for _, c := range config.CheckObjects(config.BGPOf(objects), spec, nil) {
+		if c.Missing {
+			notes = append(notes, conflictText(c, all)+" in this file")
+		} else {
+			wrong = append(wrong, conflictText(c, all))
+		}
+	}
+	if len(wrong) > 0 {
+		return usagef("%s", strings.Join(wrong, "; "))
+	}
+	for _, n := range notes {
+		fmt.Fprintln(a.Err, "note:", n)
+	}
+	for _, o := range objects {
+		a.printf("%s: valid\n", title(o))
+	}
+	return nil
+}
+
 // apply shows what a file changes, and writes it unless dry. It reports
 // whether anything changes.
 func (a *app) apply(ctx context.Context, file string, dry bool) (differs bool, err error) {
@@ -76,39 +108,42 @@ func (a *app) apply(ctx context.Context, file string, dry bool) (differs bool, e
 		return false, err
 	}
 	err = a.withStore(ctx, func(ctx context.Context, s *store.Store) error {
-		plan, err := plan(ctx, s, objects)
+		stored, err := readShelf(ctx, s)
 		if err != nil {
 			return err
 		}
-		snap, err := s.View(ctx)
+		plan, err := plan(stored, objects)
 		if err != nil {
-			return unreachable(err)
+			return err
 		}
+		differs = changed(plan)
 		for _, p := range plan {
 			a.show(p)
-			differs = differs || p.changes()
 		}
-		if reasons := check(plan, snap); len(reasons) > 0 {
-			return errors.New(strings.Join(reasons, "; "))
-		}
-		if dry || !differs {
+		if !differs {
 			return nil
+		}
+		if err := a.consider(ctx, s, stored, plan); err != nil || dry {
+			return err
 		}
 		return write(ctx, s, plan)
 	})
 	return differs, err
 }
 
-// write stores what a plan changes, all or nothing, unless somebody else has
-// written any of it since the plan was made.
-func write(ctx context.Context, s *store.Store, plan []planned) error {
-	var changes []store.Change
-	for _, p := range plan {
-		if p.changes() {
-			changes = append(changes, store.Change{Key: p.Key(), Value: p.will, ModRev: p.rev})
-		}
+// consider refuses a plan that cannot be carried out, and says what one that
+// can does to sessions.
+func (a *app) consider(ctx context.Context, s *store.Store, stored shelf, plan []planned) error {
+	snap, err := s.View(ctx)
+	if err != nil {
+		return unreachable(err)
 	}
-	return refused(s.Apply(ctx, changes))
+	before, after := stored.objects(), stored.after(plan).objects()
+	if reasons := check(plan, before, after, snap); len(reasons) > 0 {
+		return errors.New(strings.Join(reasons, "; "))
+	}
+	a.showResets(before, after, snap.Peers)
+	return nil
 }
 
 // show prints what happens to one object.
@@ -120,8 +155,42 @@ func (a *app) show(p planned) {
 	case p.was == nil:
 		what = "is new"
 	}
-	a.printf("%s: %s\n", title(p.Object), what)
+	a.printf("%s: %s\n", p.title, what)
 	for _, line := range p.lines {
-		a.printf("  %s\n", line)
+		a.printItem(line)
 	}
 }
+
+// printItem prints a line below a heading, broken where a screen ends.
+func (a *app) printItem(text string) {
+	const indent, more = "  ", "      "
+	for i, line := range wrap(text, screen-len(more)) {
+		if i == 0 {
+			a.printf("%s%s\n", indent, line)
+		} else {
+			a.printf("%s%s\n", more, line)
+		}
+	}
+}
+
+// showResets says what a change does to sessions that are up.
+func (a *app) showResets(before, after bgp.Objects, nodes []*fabric.Peer) {
+	if !routes(before.Spec) && !routes(after.Spec) {
+		return
+	}
+	resets := bgp.DiffResets(before, after, nodes)
+	if len(resets) == 0 {
+		a.printf("sessions: none resets or ends, what changes does so in place\n")
+		return
+	}
+	const most = 20
+	a.printf("sessions: %s, one at a time\n", count(len(resets), "resets or ends", "reset or end"))
+	for _, line := range resets[:min(most, len(resets))] {
+		a.printItem(line)
+	}
+	if n := len(resets) - most; n > 0 {
+		a.printf("  and %d more\n", n)
+	}
+}
+
+func routes(s *fabric.Spec) bool { return s != nil && s.Backend == config.BackendBGP }

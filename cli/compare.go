@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -25,7 +26,7 @@ func compare(was, will []byte) []string {
 	}
 	all := maps.Clone(old)
 	maps.Copy(all, next)
-	for _, path := range slices.Sorted(maps.Keys(all)) {
+	for _, path := range slices.SortedFunc(maps.Keys(all), comparePaths) {
 		a, before := old[path]
 		b, after := next[path]
 		switch {
@@ -40,8 +41,24 @@ func compare(was, will []byte) []string {
 	return lines
 }
 
+// comparePaths sorts item 10 of a list behind item 9.
+func comparePaths(a, b string) int {
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	a, b = a[i:], b[i:]
+	if n, m := digits(a), digits(b); n > 0 || m > 0 {
+		return cmp.Or(cmp.Compare(n, m), strings.Compare(a, b))
+	}
+	return strings.Compare(a, b)
+}
+
+// digits counts those that a text begins with.
+func digits(s string) int { return len(s) - len(strings.TrimLeft(s, "0123456789")) }
+
 // flatten maps the dotted path of each value of a JSON object to its text. A
-// list is one value.
+// list is one value, unless it is one of objects: these are too long for a line.
 func flatten(raw []byte) (map[string]string, error) {
 	out := make(map[string]string)
 	if raw == nil {
@@ -58,14 +75,25 @@ func flatten(raw []byte) (map[string]string, error) {
 }
 
 func flattenInto(out map[string]string, path string, v any) {
-	m, isMap := v.(map[string]any)
-	if !isMap {
-		out[path] = textOf(v)
+	switch v := v.(type) {
+	case map[string]any:
+		if len(v) == 0 {
+			out[path] = "{}" // says something: every node
+		}
+		for k, v := range v {
+			flattenInto(out, strings.TrimPrefix(path+"."+k, "."), v)
+		}
 		return
+	case []any:
+		isObject := func(v any) bool { _, ok := v.(map[string]any); return ok }
+		if slices.ContainsFunc(v, isObject) {
+			for i, v := range v {
+				flattenInto(out, fmt.Sprintf("%s[%d]", path, i), v)
+			}
+			return
+		}
 	}
-	for k, v := range m {
-		flattenInto(out, strings.TrimPrefix(path+"."+k, "."), v)
-	}
+	out[path] = textOf(v)
 }
 
 func textOf(v any) string {

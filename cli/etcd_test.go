@@ -107,25 +107,34 @@ func parse(t *testing.T, text string) []config.Object {
 	return objects
 }
 
+// planOf is what a file would change now.
+func planOf(t *testing.T, s *store.Store, text string) []planned {
+	t.Helper()
+	stored, err := readShelf(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := plan(stored, parse(t, text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // TestApplyLosesARace: between looking and writing somebody else wrote.
 func TestApplyLosesARace(t *testing.T) {
 	env := etcd(t)
 	s := openStore(t, env)
 	other := strings.Replace(fabricYAML, "ttl: 1h", "ttl: 5h", 1)
-	mine, err := plan(t.Context(), s, parse(t, fabricYAML))
-	if err != nil {
-		t.Fatal(err)
-	}
+	mine := planOf(t, s, fabricYAML)
 	if r := command(t, env, other, "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}
-	err = write(t.Context(), s, mine)
+	err := write(t.Context(), s, mine)
 	if f := asFailure(err); !errors.Is(err, store.ErrChanged) || f.code != exitFailed || f.hint == "" {
 		t.Errorf("creating what exists by now: got %v", err)
 	}
-	if mine, err = plan(t.Context(), s, parse(t, fabricYAML)); err != nil {
-		t.Fatal(err)
-	}
+	mine = planOf(t, s, fabricYAML)
 	if r := command(t, env, strings.Replace(fabricYAML, "ttl: 1h", "ttl: 6h", 1), "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}

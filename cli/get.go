@@ -2,14 +2,13 @@ package cli
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weft-net/weft/config"
-	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/store"
 )
 
@@ -26,34 +25,57 @@ func completeKinds(_ *cobra.Command, given []string, _ string) ([]string, cobra.
 // stored is an object as it was found.
 type stored struct {
 	config.Object
-	raw []byte
-	rev int64
+	store.Record
+	unread error // why this version cannot read it; then it has a name at most
 }
 
-// find reads the object that a command names; name "" stands for any.
-func find(ctx context.Context, s *store.Store, k config.Kind, name string) (stored, error) {
-	raw, rev, err := s.Get(ctx, k.Key(name))
-	if errors.Is(err, store.ErrNotFound) {
-		return stored{}, &failure{code: exitFailed, err: fmt.Errorf("there is no %s", strings.TrimSpace(k.Words[0]+" "+name)),
-			hint: "weft apply -f FILE makes one"}
-	}
+// findAll reads the objects of a kind that a command names; name "" stands for
+// all.
+func findAll(ctx context.Context, s *store.Store, k config.Kind, name string) ([]stored, error) {
+	records, err := readKind(ctx, s, k)
 	if err != nil {
-		return stored{}, unreachable(err)
+		return nil, err
 	}
-	o, err := config.DecodeObject(raw)
-	if err != nil {
-		return stored{}, fmt.Errorf("%s: %w", k.Key(name), err)
+	var out []stored
+	for _, r := range records {
+		o := stored{Record: r}
+		o.Object, o.unread = config.DecodeObject(r.Value)
+		if o.unread != nil {
+			o.Kind = k.Name
+			o.Metadata.Name = nameOf(k, r)
+		}
+		if !k.Many && name != "" && name != o.Metadata.Name {
+			return nil, fmt.Errorf("there is no %s %s (its name is %s)", k.Words[0], name, o.Metadata.Name)
+		}
+		if name == "" || name == o.Metadata.Name {
+			out = append(out, o)
+		}
 	}
-	if name != "" && o.Metadata.Name != name {
-		return stored{}, fmt.Errorf("there is no %s %s (its name is %s)", k.Words[0], name, o.Metadata.Name)
+	if len(out) == 0 && (name != "" || !k.Many) {
+		return nil, notThere(k, name)
 	}
-	return stored{o, raw, rev}, nil
+	return out, nil
+}
+
+func notThere(k config.Kind, name string) error {
+	return &failure{code: exitFailed, err: fmt.Errorf("there is no %s", strings.TrimSpace(k.Words[0]+" "+name)), hint: "weft apply -f FILE makes one"}
+}
+
+// nameOf is the name of an object that cannot be read: of those that there are
+// many of, the key has it.
+func nameOf(k config.Kind, r store.Record) string {
+	if k.Many {
+		return strings.TrimPrefix(r.Key, k.Key(""))
+	}
+	_, name := config.Head(r.Value)
+	return name
 }
 
 func (a *app) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "get KIND [NAME]", Short: "Show objects of the fabric", Args: args("KIND", "[NAME]"),
-		Example: "  weft get fabric\n  weft get fabric -o yaml > fabric.yaml", ValidArgsFunction: completeKinds,
+		Long:    "Show objects of the fabric: all of a kind, or one by its name. Kinds are fabric,\nbgppeer, bgppolicy and bgpprefix. What -o yaml and -o json print can be applied.",
+		Example: "  weft get fabric\n  weft get bgppeers -o yaml > peers.yaml", ValidArgsFunction: completeKinds,
 	}
 	f := formFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, given []string) error {
@@ -66,92 +88,67 @@ func (a *app) getCommand() *cobra.Command {
 			name = given[1]
 		}
 		return a.withStore(cmd.Context(), func(ctx context.Context, s *store.Store) error {
-			o, err := find(ctx, s, kind, name)
+			objects, err := findAll(ctx, s, kind, name)
 			if err != nil {
 				return err
 			}
-			if *f == formJSON || *f == formYAML {
-				return a.printJSON(*f, o.raw) // as stored, with what only newer versions know
-			}
-			return a.print(*f, nil, func(wide bool) *table { return fabricTable(o, wide) })
+			return a.printObjects(*f, kind, name, objects)
 		})
 	}
 	return cmd
 }
 
-func fabricTable(o stored, wide bool) *table {
-	s := o.Fabric()
-	head := []string{"NAME…", "NETWORK", "SUBNETS", "BACKEND", "VNI", "PORT"}
-	row := []string{o.Metadata.Name, list(s.Networks()), lengths(s), s.Backend, fmt.Sprint(s.VXLAN.VNI), fmt.Sprint(s.VXLAN.Port)}
-	if wide {
-		head = append(head, "DIRECT", "MTU", "MASQUERADE", "TTL", "LIVENESS", "RESERVED", "REVISION")
-		mtu := "auto"
-		if s.VXLAN.MTU != 0 {
-			mtu = fmt.Sprint(s.VXLAN.MTU)
-		}
-		row = append(row, yesNo(s.VXLAN.DirectRouting), mtu, yesNo(s.Masquerade.Enabled),
-			s.Lease.TTL.String(), s.Lease.Liveness.String(), list(s.Reserved), fmt.Sprint(o.rev))
+// printObjects shows objects of one kind. JSON and YAML are as stored, with
+// what only newer versions know.
+func (a *app) printObjects(f form, k config.Kind, name string, objects []stored) error {
+	single := name != "" || !k.Many
+	if len(objects) == 0 {
+		fmt.Fprintf(a.Err, "note: there is no %s yet\n", k.Words[0])
 	}
-	t := newTable(wide, head...)
-	t.add(row...)
-	return t
-}
-
-// lengths are those of the subnets, like "/24 /64".
-func lengths(s *fabric.Spec) string {
-	var out []string
-	for _, f := range fabric.Families {
-		if s.Network.Get(f).IsValid() {
-			out = append(out, fmt.Sprintf("/%d", s.SubnetLength.Get(f)))
-		}
-	}
-	return strings.Join(out, " ")
-}
-
-func (a *app) deleteCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "delete KIND NAME", Short: "Delete an object of the fabric", Args: args("KIND", "NAME"),
-		Long: "Delete an object of the fabric. A Fabric is kept while subnets of it are leased.", ValidArgsFunction: completeKinds,
-	}
-	cmd.RunE = func(cmd *cobra.Command, given []string) error {
-		kind, err := config.KindFor(given[0])
-		if err != nil {
-			return usagef("%w", err)
-		}
-		return a.withStore(cmd.Context(), func(ctx context.Context, s *store.Store) error {
-			o, err := find(ctx, s, kind, given[1])
-			if err != nil {
-				return err
+	switch f {
+	case formJSON:
+		return a.printJSONs(objects, single)
+	case formYAML:
+		for i, o := range objects {
+			if i > 0 {
+				a.printf("---\n")
 			}
-			if err := deletable(ctx, s, o); err != nil {
-				return err
+			if err := a.printJSON(f, o.Value); err != nil {
+				return fmt.Errorf("%s: %w", o.Record.Key, err)
 			}
-			if err := s.Apply(ctx, []store.Change{{Key: o.Key(), ModRev: o.rev}}); err != nil {
-				return refused(err)
-			}
-			a.printf("%s: deleted\n", title(o.Object))
-			return nil
-		})
-	}
-	return cmd
-}
-
-// deletable refuses to take the ground away under running nodes.
-func deletable(ctx context.Context, s *store.Store, o stored) error {
-	if o.Fabric() == nil {
+		}
 		return nil
 	}
-	snap, err := s.View(ctx)
+	var readable []stored
+	for _, o := range objects {
+		if o.unread == nil {
+			readable = append(readable, o)
+			continue
+		}
+		if single {
+			return fmt.Errorf("%s: %w", o.Record.Key, o.unread)
+		}
+		fmt.Fprintf(a.Err, "note: %s counts for nothing: %v\n", o.Record.Key, o.unread)
+	}
+	return a.print(f, nil, func(wide bool) *table { return objectTable(k, readable, wide) })
+}
+
+// printJSONs prints one object, or a list of them.
+func (a *app) printJSONs(objects []stored, single bool) error {
+	if single {
+		return a.printJSON(formJSON, objects[0].Value)
+	}
+	raw := []json.RawMessage{}
+	for _, o := range objects {
+		if !json.Valid(o.Value) {
+			fmt.Fprintf(a.Err, "note: %s counts for nothing: it is not JSON\n", o.Record.Key)
+			continue
+		}
+		raw = append(raw, o.Value)
+	}
+	all, err := json.Marshal(raw)
 	if err != nil {
-		return unreachable(err)
+		return err
 	}
-	n := 0
-	for _, p := range snap.Peers {
-		n += len(p.Subnets)
-	}
-	if n == 0 {
-		return nil
-	}
-	return &failure{code: exitFailed, err: fmt.Errorf("%s: %s leased", title(o.Object), count(n, "subnet is", "subnets are")),
-		hint: "stop the agents and `weft node remove` their nodes first; `weft leases` lists them"}
+	return a.printJSON(formJSON, all)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/store"
 )
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
@@ -64,7 +65,7 @@ func TestFabricTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := stored{Object: objects[0], rev: 7}
+	o := stored{Object: objects[0], Record: store.Record{ModRev: 7}}
 	narrow := fabricTable(o, false).String()
 	checkWidth(t, narrow)
 	golden(t, "fabric", narrow+"\n"+fabricTable(o, true).String())

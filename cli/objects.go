@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
-	"github.com/weft-net/weft/store"
 )
 
 // fileFlag adds -f to a command.
@@ -46,55 +45,31 @@ func (a *app) readObjects(file string) ([]config.Object, error) {
 	return objects, nil
 }
 
+// keyOfFabric is where the Fabric is stored.
+const keyOfFabric = "fabric"
+
 // title is how an object is called in sentences, like "fabric prod".
 func title(o config.Object) string {
 	return strings.ToLower(o.Kind) + " " + o.Metadata.Name
 }
 
-// planned is an object on its way into the store.
-type planned struct {
-	config.Object
-	was   []byte // as stored; nil: there is none
-	will  []byte
-	rev   int64 // of was
-	lines []string
-}
-
-func (p planned) changes() bool { return len(p.lines) > 0 }
-
-// plan compares objects with what is stored. Objects that do not change are
-// not written, so that a file can be applied again and again.
-func plan(ctx context.Context, s *store.Store, objects []config.Object) ([]planned, error) {
-	var out []planned
-	for _, o := range objects {
-		p := planned{Object: o}
-		var err error
-		if p.was, p.rev, err = s.Get(ctx, o.Key()); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, unreachable(err)
-		}
-		if p.will, err = o.Encode(); err != nil {
-			return nil, err
-		}
-		p.lines = compare(p.was, p.will)
-		out = append(out, p)
-	}
-	return out, nil
-}
-
 // check says why a plan cannot be carried out as things are, or nothing.
-func check(plan []planned, snap *fabric.Snapshot) []string {
+func check(plan []planned, before, after bgp.Objects, snap *fabric.Snapshot) []string {
 	var reasons []string
 	for _, p := range plan {
 		if !p.changes() {
 			continue
 		}
-		if old, err := config.DecodeObject(p.was); err == nil && old.Metadata.Name != p.Metadata.Name {
-			reasons = append(reasons, fmt.Sprintf("metadata.name: there is %s already, and a fabric has one %s", title(old), p.Kind))
+		if kind, name := config.Head(p.was); p.spec != nil && name != "" && strings.ToLower(kind)+" "+name != p.title {
+			reasons = append(reasons, fmt.Sprintf("metadata.name: there is %s %s already, and a fabric has one %s", strings.ToLower(kind), name, kind))
 		}
-		if spec := p.Fabric(); spec != nil {
-			reasons = append(reasons, config.CheckChange(snap.Spec, spec, leased(snap))...)
-			reasons = append(reasons, config.CheckUnderlay(spec, snap.Peers)...)
+		if p.spec != nil {
+			reasons = append(reasons, config.CheckChange(snap.Spec, p.spec, leased(snap))...)
+			reasons = append(reasons, config.CheckUnderlay(p.spec, snap.Peers)...)
 		}
+	}
+	for _, c := range newConflicts(before, after, snap.Peers) {
+		reasons = append(reasons, conflictText(c, plan))
 	}
 	return reasons
 }
