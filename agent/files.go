@@ -10,7 +10,7 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/weft-net/weft/backends/vxlan"
+	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/cni/nodefile"
 	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
@@ -53,7 +53,7 @@ func (f *nodeFiles) write(w wanted, in inputs) error {
 	file := &nodefile.File{
 		Version: nodefile.Version, Node: f.node, NodeID: w.input.Self,
 		Networks: w.input.Spec.Networks(), Subnets: w.input.Subnets, Draining: w.draining,
-		Bridge: vxlan.BridgeName, BridgeMAC: vxlan.BridgeMAC(w.input.Self), MTU: w.backend.MTU(w.input),
+		Bridge: backends.BridgeName, BridgeMAC: backends.BridgeMAC(w.input.Self), MTU: w.backend.MTU(w.input),
 	}
 	if in.lease.State != store.Leased {
 		file.Draining = w.input.Subnets

@@ -4,7 +4,8 @@
 // what one peer needs. What is desired is their union, so a change of one peer
 // costs one peer: the agent takes away what Peer said before and adds what it
 // says now. Backends do no I/O and keep no state; they know the vocabulary,
-// the configuration and the kernel's value types, nothing else.
+// the configuration and the kernel's value types, nothing else. What all of
+// them need is here too, see the function Base.
 package backends
 
 import (
@@ -22,6 +23,10 @@ type Input struct {
 	// Subnets are this node's own; the first of a family gives the VTEP's
 	// address. Base depends on them, Peer must not.
 	Subnets []netip.Prefix
+	// Uplinks are further devices by which packets of the fabric arrive and
+	// leave, besides that of Underlay: a host has several where it peers with
+	// two switches.
+	Uplinks []string
 }
 
 // Remote is another node and what this host found out about it.

@@ -110,13 +110,3 @@ func combine(ways []backends.Way) backends.Way {
 	}
 	return ways[0]
 }
-
-// words joins prefixes in a canonical order.
-func words(prefixes []netip.Prefix) string {
-	out := make([]string, len(prefixes))
-	for i, p := range prefixes {
-		out[i] = p.Masked().String()
-	}
-	slices.Sort(out)
-	return strings.Join(out, " ")
-}

@@ -13,13 +13,6 @@ import (
 	"github.com/weft-net/weft/kernel"
 )
 
-// BridgeName is the bridge that pods are attached to.
-const BridgeName = kernel.Prefix + "0"
-
-// blackholeMetric puts a blackhole behind every other route to the same
-// prefix (the bridge's connected route above all).
-const blackholeMetric = 1 << 31
-
 // Overheads of the encapsulation in bytes: outer IP header, UDP, VXLAN and the
 // inner Ethernet header (RFC 7348, section 5).
 const (
@@ -38,10 +31,6 @@ func DeviceName(spec *fabric.Spec) string {
 // VTEPMAC is the overlay device's address on the node with the given id. It
 // follows from the id alone, so a device made anew is known to all peers.
 func VTEPMAC(id fabric.NodeID) fabric.MAC { return fabric.DeriveMAC("vtep", string(id)) }
-
-// BridgeMAC is the bridge's address, fixed so that pods' neighbour caches
-// outlive the bridge.
-func BridgeMAC(id fabric.NodeID) fabric.MAC { return fabric.DeriveMAC("bridge", string(id)) }
 
 // Receives lists the paths by which every node accepts packets, whichever the
 // fabric uses at the moment: that is what lets a fabric change while it runs.
@@ -78,29 +67,17 @@ func (Backend) MTU(in backends.Input) int {
 func (b Backend) Base(in backends.Input) kernel.Objects {
 	mtu := b.MTU(in)
 	dev := DeviceName(in.Spec)
-	objs := kernel.Objects{
-		Links: []kernel.Link{
-			{Name: dev, Kind: kernel.VXLAN, MAC: VTEPMAC(in.Self), MTU: mtu, VXLAN: kernel.VXLANConfig{
-				VNI: in.Spec.VXLAN.VNI, Port: in.Spec.VXLAN.Port, UDPChecksum: in.Spec.VXLAN.UDPChecksum,
-				Uplink: in.Underlay.Interface, Local: in.Underlay.Addrs.Get(outer(in.Underlay)),
-			}},
-			{Name: BridgeName, Kind: kernel.Bridge, MAC: BridgeMAC(in.Self), MTU: mtu},
-		},
-		Sysctls: sysctls(in, dev),
-	}
+	objs := backends.Base(in, mtu, dev)
+	objs.Links = append(objs.Links, kernel.Link{Name: dev, Kind: kernel.VXLAN, MAC: VTEPMAC(in.Self), MTU: mtu, VXLAN: kernel.VXLANConfig{
+		VNI: in.Spec.VXLAN.VNI, Port: in.Spec.VXLAN.Port, UDPChecksum: in.Spec.VXLAN.UDPChecksum,
+		Uplink: in.Underlay.Interface, Local: in.Underlay.Addrs.Get(outer(in.Underlay)),
+	}})
 	var seen fabric.PerFamily[bool]
 	for _, p := range in.Subnets {
-		f := fabric.FamilyOf(p.Addr())
-		gateway := p.Addr().Next()
-		objs.Addrs = append(objs.Addrs, kernel.Addr{Link: BridgeName, Prefix: netip.PrefixFrom(gateway, p.Bits())})
-		if !seen.Get(f) { // the VTEP's own address is what the host's packets into the overlay come from
+		if f := fabric.FamilyOf(p.Addr()); !seen.Get(f) { // the VTEP's own address is what the host's packets into the overlay come from
 			objs.Addrs = append(objs.Addrs, kernel.Addr{Link: dev, Prefix: netip.PrefixFrom(p.Addr(), f.Bits())})
 			seen.Set(f, true)
 		}
-		objs.Routes = append(objs.Routes, kernel.Route{RouteKey: kernel.RouteKey{Dst: p, Metric: blackholeMetric}, Type: kernel.Blackhole})
-	}
-	if in.Spec.Masquerade.Enabled {
-		objs.Masquerade = kernel.Masquerade{Sources: words(in.Spec.Networks()), Except: words(in.Spec.Masquerade.Except)}
 	}
 	return objs
 }

@@ -125,7 +125,7 @@ func TestMACsAreStableAndDistinct(t *testing.T) {
 	if got, want := VTEPMAC("node-a").String(), "46:63:93:ee:c7:57"; got != want {
 		t.Errorf("VTEP MAC changed: got %s, want %s", got, want)
 	}
-	if VTEPMAC("node-a") == BridgeMAC("node-a") || VTEPMAC("node-a") == VTEPMAC("node-b") {
+	if VTEPMAC("node-a") == backends.BridgeMAC("node-a") || VTEPMAC("node-a") == VTEPMAC("node-b") {
 		t.Error("two devices share an address")
 	}
 }
