@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-net/weft/agent/routing"
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/backends/vxlan"
 	"github.com/weft-net/weft/config"
@@ -39,13 +42,16 @@ type agent struct {
 
 	inbox   *inbox
 	loop    *loop
+	routing *routing.Task
 	session *store.Session
 	metrics *metrics
 	watch   *kernel.UnderlayWatch
 	notify  *notifier
+	answers answersFor // the loop's goroutine only
 
 	located chan struct{} // closed when an underlay was found for the first time
 	locate  sync.Once
+	telling sync.Mutex // held while the node's own record is put together
 }
 
 // Run is weftd: it returns nil when ctx ends and an error when the agent
@@ -87,18 +93,26 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 	}
 	a.self = fabric.Node{
 		Name: a.cfg.NodeName, ID: a.cfg.NodeID, Version: version.String(),
-		VTEPMAC: vxlan.VTEPMAC(a.cfg.NodeID), Receives: vxlan.Receives(),
+		VTEPMAC: vxlan.VTEPMAC(a.cfg.NodeID), Receives: vxlan.Receives(), Labels: a.cfg.Labels,
 	}
 	a.session = db.NewSession(store.SessionOptions{
 		Self: a.self, Instance: instance, CacheFile: filepath.Join(a.cfg.StateDir, "snapshot.json"),
-		Snapshots: a.inbox.setSnapshot, Lease: a.inbox.setLease, Log: a.log,
+		Snapshots: a.takeSnapshot, Lease: a.inbox.setLease, Log: a.log,
 	})
+	a.routing = routing.New(routing.Options{
+		Log: a.log, Self: a.self, File: a.cfg.BGPFile, RunDir: a.cfg.RunDir,
+		Inputs: a.routingInputs, Changed: a.inbox.nudge, Lock: a.session.Lock, ReportDrain: a.session.ReportDrain,
+	})
+	a.inbox.also = a.routing.Kick
 	a.loop = &loop{
 		log: a.log, host: host, in: a.inbox,
-		files:    &nodeFiles{node: a.self.Name, runDir: a.cfg.RunDir, cni: a.cfg.CNI},
-		want:     wanted{backend: vxlan.Backend{}, host: host, input: backends.Input{Self: a.self.ID, Subnets: earlierSubnets(a.cfg.RunDir)}},
+		files: &nodeFiles{node: a.self.Name, runDir: a.cfg.RunDir, cni: a.cfg.CNI},
+		want: wanted{
+			backend: vxlan.Backend{}, host: host, learnt: &learnt{from: a.routing, host: host},
+			input: backends.Input{Self: a.self.ID, Subnets: earlierSubnets(a.cfg.RunDir)},
+		},
 		repaired: map[string]uint64{}, asks: make(chan func()),
-		changed:  a.notify.round,
+		changed:  a.afterRound,
 		observed: func(took time.Duration) { a.metrics.duration.Observe(took.Seconds()) },
 	}
 	a.metrics.registry.MustRegister(a)
@@ -112,6 +126,7 @@ func (a *agent) tasks(ctx context.Context) error {
 	g.Go(func() error { return a.loop.run(ctx) })
 	g.Go(func() error { return a.watch.Run(ctx, a.findUnderlay) })
 	g.Go(func() error { return a.joinFabric(ctx) })
+	g.Go(func() error { return a.routing.Run(ctx) })
 	g.Go(func() error { return a.probePeers(ctx) })
 	g.Go(func() error { return a.serveControl(ctx) })
 	g.Go(func() error { return a.serveHealth(ctx) })
@@ -143,11 +158,66 @@ func (a *agent) findUnderlay() {
 		a.log.WithFields(logrus.Fields{"interface": u.Interface, "ipv4": u.Addrs.IPv4, "ipv6": u.Addrs.IPv6, "mtu": u.MTU}).Info("underlay")
 	}
 	if err == nil {
-		self := a.self
-		self.Underlay, self.MTU = u.Addrs, u.MTU
-		a.session.SetSelf(self)
+		a.describe()
 		a.locate.Do(func() { close(a.located) })
 	}
+}
+
+// describe tells the fabric what is known of this node now.
+func (a *agent) describe() {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	in := a.inbox.take()
+	self := a.self
+	self.Underlay, self.MTU = in.underlay.Addrs, in.underlay.MTU
+	if in.snapshot != nil && routed(in.snapshot.Spec) {
+		self.Receives = append(slices.Clip(self.Receives), fabric.PathBGP)
+	}
+	a.session.SetSelf(self)
+}
+
+// takeSnapshot hands a snapshot to the loop, and says what this node receives
+// where the fabric's backend is another than before.
+func (a *agent) takeSnapshot(s *fabric.Snapshot) {
+	before := a.inbox.take()
+	a.inbox.setSnapshot(s)
+	if was := before.snapshot != nil && routed(before.snapshot.Spec); was != routed(s.Spec) && before.underlay.MTU != 0 {
+		a.describe()
+	}
+}
+
+// afterRound passes on what a round of the loop found.
+func (a *agent) afterRound(s *summary) {
+	a.notify.round(s)
+	if own := (answersFor{s.known, s.own}); !own.equal(a.answers) {
+		a.answers = own
+		a.routing.Kick()
+	}
+}
+
+// answersFor are the subnets that the loop says this node answers for.
+type answersFor struct {
+	known   bool
+	subnets []netip.Prefix
+}
+
+func (a answersFor) equal(b answersFor) bool {
+	return a.known == b.known && slices.Equal(a.subnets, b.subnets)
+}
+
+// routingInputs are what the routing task computes with.
+func (a *agent) routingInputs() routing.Inputs {
+	in := a.inbox.take()
+	out := routing.Inputs{Snapshot: in.snapshot, Index: in.lease.Index, Underlay: in.underlay}
+	if out.Index == 0 && in.snapshot != nil { // before the claim is renewed
+		if self := in.snapshot.Peer(a.self.ID); self != nil {
+			out.Index = self.Index
+		}
+	}
+	if s := a.loop.summary.Load(); s != nil {
+		out.Own, out.OwnKnown = s.own, s.known
+	}
+	return out
 }
 
 // probePeers watches over peers whose agents are gone. Without raw sockets

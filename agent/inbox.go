@@ -28,6 +28,7 @@ type inbox struct {
 	now inputs // guarded by mu
 
 	kick chan struct{} // one element: there is news
+	also func()        // somebody else who wants to know; must not block
 }
 
 func newInbox() *inbox { return &inbox{kick: make(chan struct{}, 1)} }
@@ -37,6 +38,14 @@ func (b *inbox) put(change func(*inputs)) {
 	change(&b.now)
 	b.now.version++
 	b.mu.Unlock()
+	b.nudge()
+	if b.also != nil {
+		b.also()
+	}
+}
+
+// nudge makes the loop go round although none of the inputs changed.
+func (b *inbox) nudge() {
 	select {
 	case b.kick <- struct{}{}:
 	default: // a kick is waiting already

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/kernel"
 	"github.com/weft-net/weft/store"
 )
@@ -35,6 +37,9 @@ type summary struct {
 	desired  int // peers
 	lacking  int // those of them of which the kernel does not hold all
 	mtu      int
+	known    bool           // enough to want anything
+	own      []netip.Prefix // the subnets that this node answers for
+	fib      api.BGPFIB
 	writes   uint64            // since the start
 	repaired map[string]uint64 // since the start, by kind
 }
@@ -122,19 +127,24 @@ func (l *loop) round() {
 	known := l.want.follow(in)
 	switch {
 	case known: // a kernel that cannot be asked is no reason to offer what is lost
+		learning := l.want.learnt.follow(l.want.input)
 		report, failure = l.host.Sync()
-		failure = cmp.Or(failure, l.files.write(l.want, in))
+		if learning == nil && l.want.learnt.unfinished() {
+			l.in.nudge()
+		}
+		failure = cmp.Or(failure, learning, l.files.write(l.want, in))
 	case in.lease.State == store.Refused:
 		failure = l.files.withhold()
 	}
 	l.count(report)
 	s := &summary{
 		reasons: l.reasons(in, known, report, failure), finished: time.Now(), took: time.Since(began),
-		report: report, writes: l.wrote, repaired: maps.Clone(l.repaired),
+		known: known, report: report, writes: l.wrote, repaired: maps.Clone(l.repaired),
 	}
 	s.ready = len(s.reasons) == 0
 	if known {
 		s.desired, s.lacking, s.mtu = l.want.count(), l.lacking(report), l.want.backend.MTU(l.want.input)
+		s.own, s.fib = l.want.input.Subnets, l.want.learnt.count(report)
 	}
 	l.summary.Store(s)
 	l.announce(s)
@@ -179,6 +189,9 @@ func (l *loop) reasons(in inputs, known bool, r kernel.Report, failure error) []
 	}
 	if known && failure == nil && !r.InSync {
 		say(programming(r))
+	}
+	if known {
+		out = append(out, l.want.learnt.reasons(l.want.input.Spec, l.want.count())...)
 	}
 	return out
 }

@@ -96,6 +96,7 @@ func (a *agent) Collect(out chan<- prometheus.Metric) {
 		gauge(descLease, number(in.lease.State == state), string(state))
 	}
 	a.collectPeers(in, gauge)
+	a.collectBGP(gauge, counter)
 }
 
 func (a *agent) collectPeers(in inputs, gauge func(*prometheus.Desc, float64, ...string)) {

@@ -96,8 +96,7 @@ func (l *loop) path(row *api.Peer, p *fabric.Peer, bad map[string]bool) {
 		row.Reason = "nothing is programmed yet"
 		return
 	}
-	var objs kernel.Objects
-	way := l.want.backend.Peer(&objs, l.want.input, backends.Remote{Peer: p, Down: l.want.down[p.ID]})
+	objs, way := l.reach(p)
 	if way.Kind != "" {
 		row.Path = string(way.Kind)
 	}
@@ -111,18 +110,34 @@ func (l *loop) path(row *api.Peer, p *fabric.Peer, bad map[string]bool) {
 	}
 }
 
-// lacking counts the peers of which the kernel does not hold all. It looks at
-// peers only when something is amiss.
+// reach is how a peer is reached and what the kernel must hold for that.
+func (l *loop) reach(p *fabric.Peer) (objs kernel.Objects, way backends.Way) {
+	way = l.want.backend.Peer(&objs, l.want.input, backends.Remote{Peer: p, Down: l.want.down[p.ID]})
+	if !l.want.learnt.routing() {
+		return objs, way
+	}
+	for _, s := range p.Subnets {
+		objs.Routes = append(objs.Routes, kernel.Route{RouteKey: kernel.RouteKey{Dst: s.Prefix, Metric: kernel.Metric}})
+	}
+	return objs, l.want.learnt.way(p)
+}
+
+// lacking counts the peers of which the kernel does not hold all, or to which no
+// route was learnt. Where nothing is learnt, it looks at peers only when
+// something is amiss.
 func (l *loop) lacking(r kernel.Report) int {
 	bad := broken(r)
-	if len(bad) == 0 {
+	routing := l.want.learnt.routing()
+	if len(bad) == 0 && !routing {
 		return 0
 	}
 	n := 0
 	for _, p := range l.want.peers {
-		var objs kernel.Objects
-		l.want.backend.Peer(&objs, l.want.input, backends.Remote{Peer: p, Down: l.want.down[p.ID]})
-		if p.ID != l.want.input.Self && slices.ContainsFunc(names(objs), func(name string) bool { return bad[name] }) {
+		if p.ID == l.want.input.Self {
+			continue
+		}
+		objs, way := l.reach(p)
+		if routing && way.Kind == "" || slices.ContainsFunc(names(objs), func(name string) bool { return bad[name] }) {
 			n++
 		}
 	}

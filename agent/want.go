@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/backends"
+	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/backends/vxlan"
+	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
 	"github.com/weft-net/weft/store"
@@ -19,11 +22,23 @@ type Backend interface {
 	MTU(backends.Input) int
 }
 
+// backendFor is the backend that the fabric asks for.
+func backendFor(spec *fabric.Spec) Backend {
+	if routed(spec) {
+		return bgp.Backend{}
+	}
+	return vxlan.Backend{}
+}
+
+// routed reports whether the fabric's backend is BGP.
+func routed(spec *fabric.Spec) bool { return spec != nil && spec.Backend == config.BackendBGP }
+
 // wanted follows the inputs and tells the kernel's Host what changed. It is
 // the loop's, and nobody else's.
 type wanted struct {
-	backend Backend
+	backend Backend // of input.Spec
 	host    *kernel.Host
+	learnt  *learnt // routes from the peers, nil: nobody learns any
 
 	input    backends.Input
 	peers    []*fabric.Peer // as of the last follow, sorted by id
@@ -51,12 +66,14 @@ func (w *wanted) follow(in inputs) bool {
 	subnets, draining := w.subnets(in)
 	next := backends.Input{Spec: in.snapshot.Spec, Self: w.input.Self, Underlay: in.underlay, Subnets: subnets}
 	w.draining = draining
-	if !w.known || !sameFabric(w.input, next) {
+	if w.whole(next) {
 		w.input, w.peers, w.down, w.known = next, in.snapshot.Peers, in.down, true
+		w.backend = backendFor(next.Spec)
+		w.learnt.route(routed(next.Spec))
 		w.host.SetWant(w.all())
 		return true
 	}
-	if !slices.Equal(w.input.Subnets, subnets) { // no concern of the peers'
+	if !sameUnderlay(w.input, next) || !slices.Equal(w.input.Subnets, subnets) { // no concern of the peers'
 		w.host.Update(w.backend.Base(w.input), w.backend.Base(next))
 		w.input = next
 	}
@@ -64,12 +81,17 @@ func (w *wanted) follow(in inputs) bool {
 	return true
 }
 
-// sameFabric compares all but the node's own subnets, and the specification
-// without walking it where the pointers say it.
-func sameFabric(a, b backends.Input) bool {
-	if a.Spec != b.Spec && !reflect.DeepEqual(a.Spec, b.Spec) {
-		return false
-	}
+// whole reports whether everything must be computed anew: the specification
+// changed, or the underlay where the peers' objects depend on it. Learnt routes
+// do not, and there may be many just when a link goes down.
+func (w *wanted) whole(next backends.Input) bool {
+	return !w.known || w.input.Spec != next.Spec && !reflect.DeepEqual(w.input.Spec, next.Spec) ||
+		!routed(next.Spec) && !sameUnderlay(w.input, next)
+}
+
+// sameUnderlay compares what backends look at: gateways are none of that.
+func sameUnderlay(a, b backends.Input) bool {
+	a.Underlay.Gateways = b.Underlay.Gateways
 	return reflect.DeepEqual(a.Underlay, b.Underlay)
 }
 
@@ -112,6 +134,7 @@ func (w *wanted) all() kernel.Objects {
 			w.backend.Peer(&objs, w.input, backends.Remote{Peer: p, Down: w.down[p.ID]})
 		}
 	}
+	w.learnt.addTo(&objs)
 	return objs
 }
 

@@ -75,7 +75,8 @@ type Peer struct {
 	Held     bool           `json:"held,omitempty"`
 	Subnets  []netip.Prefix `json:"subnets"`
 	Underlay netip.Addr     `json:"underlay"`
-	// Path is vxlan, direct, unreachable or none; Reason says why.
+	// Path is vxlan, direct, bgp, unreachable or none; Reason says why, and by
+	// which next hops where it is bgp.
 	Path   string `json:"path"`
 	Reason string `json:"reason,omitempty"`
 	// Programmed is true while the kernel holds all that this peer needs.
