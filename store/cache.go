@@ -5,17 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"sync"
+	"slices"
 	"time"
-
-	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/fabric"
 )
-
-// cacheEvery bounds how often the cache is written.
-const cacheEvery = 5 * time.Second
 
 const cacheVersion = 1
 
@@ -29,12 +23,10 @@ type cacheFile struct {
 	Revision     int64          `json:"revision"`
 	Taken        time.Time      `json:"taken"`
 	SpecRev      int64          `json:"specRevision"`
-	SpecCreate   int64          `json:"specCreated,omitempty"`
 	Spec         *fabric.Spec   `json:"spec,omitempty"`
 	Peers        []cachedPeer   `json:"peers"`
 	Reservations []cachedSubnet `json:"reservations,omitempty"`
-	Objects      []cachedObject `json:"objects,omitempty"`
-	Hold         *fabric.Hold   `json:"hold,omitempty"`
+	cachedView
 	// The node's own share, and when its lease was renewed last (wall clock).
 	Index   uint32         `json:"index,omitempty"`
 	Subnets []cachedSubnet `json:"subnets,omitempty"`
@@ -42,9 +34,18 @@ type cacheFile struct {
 	Kept    time.Time      `json:"kept"`
 }
 
+// cachedView is what a view knows beyond its snapshot.
+type cachedView struct {
+	SpecCreate  int64          `json:"specCreated,omitempty"`
+	Objects     []cachedObject `json:"objects,omitempty"`
+	HoldPeers   heldBack       `json:"holdPeers,omitzero"`
+	HoldObjects heldBack       `json:"holdObjects,omitzero"`
+}
+
 type cachedPeer struct {
 	Node    fabric.Node    `json:"node"`
 	Alive   bool           `json:"alive,omitempty"`
+	Held    bool           `json:"held,omitempty"`
 	Created int64          `json:"created"`
 	Subnets []cachedSubnet `json:"subnets,omitempty"`
 }
@@ -98,9 +99,14 @@ func (c *cacheFile) seed(v *view) {
 	v.cluster, v.rev, v.specRev, v.spec = c.ClusterID, c.Revision, c.SpecRev, c.Spec
 	v.specCreate = c.SpecCreate
 	v.seedObjects(c.Objects)
+	v.hold.heldBack, v.objects.judge.heldBack = c.HoldPeers, c.HoldObjects
 	for i := range c.Peers {
 		p := &c.Peers[i]
 		if p.Node.ID == "" || p.Node.Name == "" {
+			continue
+		}
+		if p.Held {
+			v.seedHeld(p)
 			continue
 		}
 		v.setNode(&record{key: nodeKey(p.Node.Name), create: p.Created, node: &p.Node})
@@ -110,6 +116,21 @@ func (c *cacheFile) seed(v *view) {
 		c.seedSubnets(v, p.Subnets)
 	}
 	c.seedSubnets(v, c.Reservations)
+}
+
+// seedHeld puts a peer that was held back when the cache was written where it
+// was: it has no records, and a restart is nobody's word that it is gone.
+func (v *view) seedHeld(c *cachedPeer) {
+	i, known := searchPeer(v.peers, c.Node.ID)
+	if known {
+		return
+	}
+	p := &fabric.Peer{Node: c.Node, Alive: c.Alive, Held: true, CreateRevision: c.Created}
+	for _, s := range c.Subnets {
+		p.Subnets = append(p.Subnets, s.subnet())
+	}
+	v.peers = slices.Insert(v.peers, i, p)
+	v.hold.held[p.ID] = p
 }
 
 func (c *cacheFile) seedSubnets(v *view, list []cachedSubnet) {
@@ -194,131 +215,38 @@ func (ss *Session) remember(snap *fabric.Snapshot) {
 		return
 	}
 	o := &ss.own
-	ss.cache.put(cacheState{snap: ss.lastSnap, specCreate: ss.view.specCreate, objects: ss.view.objects.cached, index: o.index, subnets: o.had, leased: len(o.subnets) > 0,
+	ss.cache.put(cacheState{snap: ss.lastSnap, view: ss.view.cached(), index: o.index, subnets: o.had, leased: len(o.subnets) > 0,
 		kept: ss.kept, prefix: ss.store.prefix, id: ss.opt.Self.ID})
+}
+
+// cached is what the view knows beyond its last snapshot.
+func (v *view) cached() cachedView {
+	return cachedView{SpecCreate: v.specCreate, Objects: v.objects.cached, HoldPeers: v.hold.heldBack, HoldObjects: v.objects.judge.heldBack}
 }
 
 // cacheState is what the writer makes a file of. All of it is immutable.
 type cacheState struct {
-	snap       *fabric.Snapshot
-	objects    []cachedObject // of snap
-	specCreate int64
-	index      uint32
-	subnets    []fabric.Subnet
-	leased     bool
-	kept       time.Time
-	prefix     string
-	id         fabric.NodeID
+	snap    *fabric.Snapshot
+	view    cachedView // of snap
+	index   uint32
+	subnets []fabric.Subnet
+	leased  bool
+	kept    time.Time
+	prefix  string
+	id      fabric.NodeID
 }
 
 func (c cacheState) encode() ([]byte, error) {
 	s := c.snap
 	f := cacheFile{
 		Version: cacheVersion, Prefix: c.prefix, NodeID: c.id, ClusterID: s.ClusterID, Revision: s.Revision, Taken: s.Taken,
-		SpecRev: s.SpecRev, SpecCreate: c.specCreate, Spec: s.Spec, Reservations: toCached(s.Reservations),
-		Objects: c.objects, Hold: s.Hold,
-		Index: c.index, Subnets: toCached(c.subnets), Leased: c.leased, Kept: c.kept,
+		SpecRev: s.SpecRev, Spec: s.Spec, Reservations: toCached(s.Reservations),
+		cachedView: c.view,
+		Index:      c.index, Subnets: toCached(c.subnets), Leased: c.leased, Kept: c.kept,
 		Peers: make([]cachedPeer, 0, len(s.Peers)),
 	}
 	for _, p := range s.Peers {
-		f.Peers = append(f.Peers, cachedPeer{Node: p.Node, Alive: p.Alive, Created: p.CreateRevision, Subnets: toCached(p.Subnets)})
+		f.Peers = append(f.Peers, cachedPeer{Node: p.Node, Alive: p.Alive, Held: p.Held, Created: p.CreateRevision, Subnets: toCached(p.Subnets)})
 	}
 	return json.Marshal(f)
-}
-
-// cacheWriter writes the newest state to a file, off the session's goroutine
-// and not too often. The zero path writes nothing.
-type cacheWriter struct {
-	path   string
-	log    *logrus.Entry
-	kick   chan struct{}
-	done   chan struct{}
-	closed chan struct{}
-	failed bool // the last write did; the writer's goroutine
-
-	mu     sync.Mutex // guards latest
-	latest *cacheState
-}
-
-func startCacheWriter(path string, log *logrus.Entry) *cacheWriter {
-	w := &cacheWriter{path: path, log: log, kick: make(chan struct{}, 1), done: make(chan struct{}), closed: make(chan struct{})}
-	go w.run()
-	return w
-}
-
-func (w *cacheWriter) put(s cacheState) {
-	w.mu.Lock()
-	w.latest = &s
-	w.mu.Unlock()
-	select {
-	case w.kick <- struct{}{}:
-	default:
-	}
-}
-
-// close writes what is left and waits for it.
-func (w *cacheWriter) close() {
-	close(w.done)
-	<-w.closed
-}
-
-func (w *cacheWriter) run() {
-	defer close(w.closed)
-	for {
-		select {
-		case <-w.done:
-			w.flush()
-			return
-		case <-w.kick:
-		}
-		// What is known when the dust has settled is worth more than the
-		// first moment of it, and the start of the agent is not delayed.
-		select {
-		case <-w.done:
-		case <-time.After(cacheEvery):
-		}
-		w.flush()
-	}
-}
-
-func (w *cacheWriter) flush() {
-	w.mu.Lock()
-	s := w.latest
-	w.latest = nil
-	w.mu.Unlock()
-	if s == nil || w.path == "" {
-		return
-	}
-	b, err := s.encode()
-	if err == nil {
-		err = writeFile(w.path, b)
-	}
-	if err != nil && !w.failed {
-		w.log.WithError(err).Warn("the snapshot cannot be cached; a reboot while etcd is down would find an older one")
-	}
-	w.failed = err != nil
-}
-
-// writeFile replaces a file so that a reader, or a crash, finds the old one
-// or the new one, never a part.
-func writeFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".snapshot-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // nothing is there after the rename
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("cache: %w", err)
-	}
-	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 // errand is a small write of the session's, besides its own records: the
@@ -51,6 +52,8 @@ func (ss *Session) runErrands(ctx context.Context) error {
 			e.tries++
 		}
 		switch {
+		case is(err, rpctypes.ErrLeaseNotFound):
+			ss.own.granted = false // it expired meanwhile; advance grants it again
 		case err == nil, errors.Is(err, ErrChanged):
 			if err := ss.see(ctx, fromCall, h); err != nil {
 				return err

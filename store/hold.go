@@ -36,10 +36,15 @@ type hold struct {
 
 // judge decides about removals of one sort of things.
 type judge struct {
-	what    string // they are, in the plural
-	since   time.Time
-	reason  string
+	what string // they are, in the plural
+	heldBack
 	applied []time.Time // removals within the window
+}
+
+// heldBack is why and since when removals are held back, if any are.
+type heldBack struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
 }
 
 // disappearance is what one batch of events takes away.
@@ -62,7 +67,7 @@ func (j *judge) holds(d disappearance, now time.Time) bool {
 		return false
 	}
 	if d.held == 0 {
-		j.since, j.reason = now, why
+		j.heldBack = heldBack{now, why}
 	}
 	return true
 }
@@ -81,7 +86,7 @@ func (j *judge) why(d disappearance, now time.Time) string {
 	case all > max(2, before/2):
 		return fmt.Sprintf("%d of %d %s went from etcd within %v", all, before, j.what, holdWindow)
 	case d.held > 0:
-		return j.reason
+		return j.Reason
 	}
 	return ""
 }

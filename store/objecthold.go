@@ -79,14 +79,14 @@ func (v *view) describeHold() *fabric.Hold {
 	case peers == 0 && objs == 0:
 		return nil
 	case peers == 0:
-		return &fabric.Hold{Since: b.since, Objects: objs, Reason: b.reason}
+		return &fabric.Hold{Since: b.Since, Objects: objs, Reason: b.Reason}
 	case objs == 0:
-		return &fabric.Hold{Since: a.since, Peers: peers, Reason: a.reason}
+		return &fabric.Hold{Since: a.Since, Peers: peers, Reason: a.Reason}
 	default:
-		since := a.since
-		if b.since.Before(since) {
-			since = b.since
+		since := a.Since
+		if b.Since.Before(since) {
+			since = b.Since
 		}
-		return &fabric.Hold{Since: since, Peers: peers, Objects: objs, Reason: a.reason + "; " + b.reason}
+		return &fabric.Hold{Since: since, Peers: peers, Objects: objs, Reason: a.Reason + "; " + b.Reason}
 	}
 }

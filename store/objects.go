@@ -12,9 +12,6 @@ import (
 	"github.com/weft-net/weft/fabric"
 )
 
-// maxObject bounds an object's size in bytes, below what etcd itself takes.
-const maxObject = 1 << 20
-
 // object is something that operators write, as last understood.
 type object struct {
 	key    string
@@ -45,13 +42,10 @@ func newObjects() objects {
 }
 
 // decodeObject reads the value of an object's key.
-func decodeObject(info keyInfo, e kv) (any, error) {
+func decodeObject(e kv) (any, error) {
 	if strings.HasPrefix(e.key, dirDrained) {
 		d := new(fabric.Drain)
 		return d, decodeJSON(e.value, d)
-	}
-	if len(e.value) > maxObject {
-		return nil, fmt.Errorf("the value has %d bytes (want at most %d)", len(e.value), maxObject)
 	}
 	o, err := config.DecodeObject(e.value)
 	if err != nil {
@@ -67,8 +61,8 @@ func decodeObject(info keyInfo, e kv) (any, error) {
 	return nil, fmt.Errorf("a %s is nothing that this version of weftd acts upon", printable(o.Kind))
 }
 
-func (v *view) putObject(info keyInfo, e kv) error {
-	spec, err := decodeObject(info, e)
+func (v *view) putObject(e kv) error {
+	spec, err := decodeObject(e)
 	if err != nil {
 		return err
 	}

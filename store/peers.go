@@ -139,7 +139,7 @@ func (v *view) listProblems() []fabric.Problem {
 	}
 	for key, o := range v.objects.all {
 		if o.held {
-			reasons[key] = "it is gone from etcd, which is held back (" + v.objects.judge.reason + "); it stays in force"
+			reasons[key] = "it is gone from etcd, which is held back (" + v.objects.judge.Reason + "); it stays in force"
 		}
 	}
 	if v.specProblem != "" {

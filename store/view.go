@@ -170,7 +170,7 @@ func (v *view) putParsed(info keyInfo, e kv) error {
 		v.removed[info.name] = r.ID
 		v.touch(r.ID)
 	case kindObject:
-		return v.putObject(info, e)
+		return v.putObject(e)
 	case kindDeleted:
 		v.putDeleted(e)
 	case kindLock:

@@ -108,6 +108,9 @@ func TestViewIsTheSameByEventAndByList(t *testing.T) {
 		got := v.snapshot(t0)
 		got.ClusterID = 1
 		want := w.view().snapshot(t0)
+		if diff := cmp.Diff(w.view().locks.queues, v.locks.queues, cmp.AllowUnexported(lockRecord{}), cmpopts.IgnoreFields(lockRecord{}, "gen")); diff != "" {
+			t.Fatalf("round %d, locks by event against by list (-want +got):\n%s", round, diff)
+		}
 		if diff := cmp.Diff(want, got, sameSnapshot); diff != "" {
 			t.Fatalf("round %d, by event against by list (-want +got):\n%s", round, diff)
 		}
@@ -118,7 +121,7 @@ func TestViewIsTheSameByEventAndByList(t *testing.T) {
 // randomEvent makes records that collide in every way there is.
 func randomEvent(r *rand.Rand, w *world, v *view) {
 	i := r.IntN(8)
-	switch r.IntN(6) {
+	switch r.IntN(10) {
 	case 0, 1:
 		n := testNode(i)
 		n.Index = uint32(r.IntN(8) + 1)
@@ -138,7 +141,21 @@ func randomEvent(r *rand.Rand, w *world, v *view) {
 	case 5:
 		key := aliveKey(testNode(i).Name)
 		v.put(w.put(key, encodeJSON(aliveValue{ID: fabric.NodeID(fmt.Sprintf("id-%d", r.IntN(6)))}), 1))
+	case 6, 7:
+		key := randomObject(r)
+		v.put(w.put(key, objectValue(key, fmt.Sprint(r.IntN(3))), 0))
+	case 8: // by an operator
+		key := randomObject(r)
+		v.put(w.put(deletedKey(key), "{}", 3))
+		v.del(key, w.del(key))
+	case 9:
+		key := lockKey("tor", testNode(i).Name)
+		v.put(w.put(key, encodeJSON(lockValue{Ticket: "x"}), 1))
 	}
+}
+
+func randomObject(r *rand.Rand) string {
+	return []string{dirBGPPeers, dirBGPPolicies, dirBGPPrefixes, dirDrained}[r.IntN(4)] + fmt.Sprintf("x%d", r.IntN(3))
 }
 
 // checkNothingShared is invariant 1 of the design: no two peers have what
@@ -226,6 +243,22 @@ func TestBadRecordsCostOnlyThemselves(t *testing.T) {
 		{"enclosing", "subnets/ipv4/010.244.000.000-20", `{"owner":"id-node-0"}`, "older"},
 		{"garbage fabric", "fabric", "{", "fabric"},
 		{"insane fabric", "fabric", `{"apiVersion":"weft/v1","kind":"Fabric","spec":{"network":{"ipv4":"banana"}}}`, "fabric"},
+		{"garbage BGPPeer", "bgppeers/x", "?", "stored object"},
+		{"empty BGPPeer", "bgppeers/x", "", "stored object"},
+		{"insane BGPPeer", "bgppeers/x", strings.Replace(objectValue("bgppeers/x", ""), "gateways", "gatewalls", 1), "spec.peer"},
+		{"huge BGPPolicy", "bgppolicies/x", objectValue("bgppolicies/x", strings.Repeat("x", 1<<20)), "larger than"},
+		{"another's name", "bgppeers/x", objectValue("bgppeers/y", ""), "does not belong here"},
+		{"another kind", "bgppeers/x", objectValue("bgpprefixes/x", ""), "does not belong here"},
+		{"a Fabric among prefixes", "bgpprefixes/x", fabricValue("10.0.0.0/8", 24, "1h", "15s"), "does not belong here"},
+		{"object without a name", "bgpprefixes/", "{}", "1 to"},
+		{"object with a path", "bgpprefixes/a/b", "{}", "character"},
+		{"garbage drain", "drained/x", "[]", "not a JSON object"},
+		{"drain of another time", "drained/x", `{"since":"tomorrow"}`, "not a record"},
+		{"mark of nothing", "deleted/x", "{}", "not the key of an object"},
+		{"mark of a mark", "deleted/deleted/bgppeers/x", "{}", "not the key of an object"},
+		{"garbage lock", "locks/x/node-1", "?", "not a JSON object"},
+		{"lock for ever", "locks/x/node-1", `{"ticket":"1"}`, "no etcd lease"},
+		{"lock of nobody", "locks/x", `{"ticket":"1"}`, "1 to"},
 		{"garbage alive", "alive/x", "?", "not a JSON object"},
 		{"alive for ever", "alive/x", "{}", "no etcd lease"},
 	} {
@@ -235,6 +268,7 @@ func TestBadRecordsCostOnlyThemselves(t *testing.T) {
 			for i := range 4 {
 				w.join(i)
 			}
+			w.object("bgppeers/good", "one")
 			v := w.view()
 			before := v.snapshot(t0)
 			v.put(w.put(c.key, c.value, 0))
@@ -244,6 +278,9 @@ func TestBadRecordsCostOnlyThemselves(t *testing.T) {
 			}
 			if diff := cmp.Diff(before.Peers, after.Peers, sameSnapshot); diff != "" || after.Spec == nil {
 				t.Errorf("peers changed (-before +after):\n%s", diff)
+			}
+			if after.BGP != before.BGP || after.Drained != nil || len(v.locks.queues) != 0 {
+				t.Errorf("BGP %+v, drained %v, locks %v; want what was before", after.BGP, after.Drained, v.locks.queues)
 			}
 			if c.key == keyFabric {
 				return
