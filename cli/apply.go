@@ -183,13 +183,9 @@ func (a *app) showResets(before, after bgp.Objects, nodes []*fabric.Peer) {
 		a.printf("sessions: none resets or ends, what changes does so in place\n")
 		return
 	}
-	const most = 20
-	a.printf("sessions: %s, one at a time\n", count(len(resets), "resets or ends", "reset or end"))
-	for _, line := range resets[:min(most, len(resets))] {
+	a.printf("sessions that reset or end, one at a time:\n")
+	for _, line := range resets {
 		a.printItem(line)
-	}
-	if n := len(resets) - most; n > 0 {
-		a.printf("  and %d more\n", n)
 	}
 }
 

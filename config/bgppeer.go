@@ -23,13 +23,13 @@ const (
 
 func newBGPPeer() *fabric.BGPPeerSpec { return new(fabric.BGPPeerSpec) }
 
-// completeBGPPeer gives hold times their keepalives. Everything else that is
-// not set is left to the Fabric's, which may change.
-func completeBGPPeer(s *fabric.BGPPeerSpec) { completeKeepalive(&s.Timers) }
+// completeBGPPeer writes nothing out: what is not set is the Fabric's, which
+// may change.
+func completeBGPPeer(*fabric.BGPPeerSpec) {}
 
 func validateBGPPeer(s *fabric.BGPPeerSpec) *problem {
 	for _, check := range []func(*fabric.BGPPeerSpec) *problem{
-		validateSelectors, validateTarget, validatePeerASN, validateSource, validateRange,
+		validateSelectors, validateTarget, validatePeerASN, validateSource, validateWhoDials,
 		validateHops, validateFamilies, validateReflector, validatePeerPolicies, validateSent,
 	} {
 		if err := check(s); err != nil {
@@ -123,11 +123,13 @@ func validatePeerASN(s *fabric.BGPPeerSpec) *problem {
 			return problemf("localASN", "%v", err)
 		}
 	}
-	switch s.ASN {
-	case ASNExternal, ASNInternal:
-		return nil
-	case "":
+	switch {
+	case s.ASN == "":
 		return problemf("asn", "is missing, want the number of the far end, external or internal")
+	case s.ASN == ASNExternal && s.Peer.Nodes != nil && s.LocalASN != 0:
+		return problemf("asn", "is external, but localASN holds for both ends of sessions between nodes, want internal")
+	case s.ASN == ASNExternal, s.ASN == ASNInternal:
+		return nil
 	}
 	if _, err := ParseASN(s.ASN); err != nil {
 		return problemf("asn", "%v; want a number, external or internal%s", err, didYouMean(nearest(s.ASN, []string{ASNExternal, ASNInternal})))
@@ -157,9 +159,11 @@ func validateSource(s *fabric.BGPPeerSpec) *problem {
 	return nil
 }
 
-// validateRange refuses what only makes sense for sessions that this end
-// starts, where the far end does.
-func validateRange(s *fabric.BGPPeerSpec) *problem {
+// validateWhoDials refuses what would have no effect on who starts a session.
+func validateWhoDials(s *fabric.BGPPeerSpec) *problem {
+	if s.Passive && s.Peer.Nodes != nil {
+		return problemf("passive", "is set, but nodes settle among themselves who starts a session")
+	}
 	if !s.Peer.Range.IsValid() {
 		return nil
 	}
@@ -181,6 +185,8 @@ func validateRange(s *fabric.BGPPeerSpec) *problem {
 
 func validateHops(s *fabric.BGPPeerSpec) *problem {
 	switch {
+	case s.Multihop != 0 && s.Peer.Interface != "":
+		return problemf("multihop", "is set, but the neighbour at peer.interface is on the same link")
 	case s.Multihop != 0 && s.GTSM != 0:
 		return problemf("gtsm", "multihop is set too, want one of them (gtsm: 3 accepts what is up to 3 hops away)")
 	case s.Multihop != 0 && s.Multihop < minMultihop:

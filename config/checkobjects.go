@@ -121,17 +121,15 @@ func (c *checker) asn(s *fabric.BGPPeerSpec) {
 	remote, isNumber := asNumber(s.ASN)
 	common, isCommon := asNumber(own)
 	perNode := own == fabric.ASNPerNode
+	isOther := isNumber && (perNode || isCommon && remote != common)
 	switch {
-	case s.ASN == ASNInternal && perNode && s.LocalASN == 0:
+	case s.LocalASN != 0: // then the Fabric's number is not told
+	case s.ASN == ASNInternal && perNode:
 		c.report("asn", "is internal, but the Fabric's bgp.asn is perNode: nobody else has a node's AS")
-	case s.RouteReflector != nil && (perNode || isNumber && isCommon && remote != common):
-		c.report("routeReflector", "is set, but the Fabric's bgp.asn is %s: routes are only reflected within an AS", own)
-	case s.Peer.Nodes != nil && isCommon && s.LocalASN == 0 && s.ASN == ASNExternal:
-		c.report("asn", "is external, but every node has AS %s", own)
-	case s.Peer.Nodes != nil && isNumber && isCommon && remote != common:
-		c.report("asn", "is %s, but every node has AS %s", s.ASN, own)
-	case s.Peer.Nodes != nil && isNumber && perNode:
-		c.report("asn", "is %s, but every node has an AS of its own, want external", s.ASN)
+	case s.RouteReflector != nil && isOther:
+		c.report("routeReflector", "is set, but the far end is not in the nodes' AS, within which alone routes are reflected")
+	case s.Peer.Nodes != nil && (isOther || isCommon && s.ASN == ASNExternal):
+		c.report("asn", "is %s, but the nodes' is %s, by the Fabric's bgp.asn", s.ASN, own)
 	}
 }
 
@@ -152,51 +150,66 @@ func (c *checker) keepalive(s *fabric.BGPPeerSpec) {
 func (c *checker) sessions(p *fabric.BGPPeer, before []fabric.BGPPeer) {
 	for i := range before {
 		q := &before[i]
-		for _, near := range c.meet(p.Spec.Nodes, q.Spec.Nodes) {
-			if far := c.farEnd(&p.Spec, &q.Spec, near); far != "" {
-				c.report("peer", "BGPPeer %s has a session with %s too, on %s", q.Name, far, near)
-				break
-			}
+		var near, far string
+		if p.Spec.Peer.Nodes != nil && q.Spec.Peer.Nodes != nil {
+			near, far = c.pair(&p.Spec, &q.Spec)
+		} else if far = sameFarEnd(&p.Spec.Peer, &q.Spec.Peer); far != "" {
+			near = c.meet(p.Spec.Nodes, q.Spec.Nodes)[0]
+		}
+		if near != "" {
+			c.report("peer", "BGPPeer %s has the session of %s with %s too", q.Name, near, far)
 		}
 	}
 }
 
-// farEnd names a far end that two objects have in common for a node that both
-// select, "" where there is none.
-func (c *checker) farEnd(p, q *fabric.BGPPeerSpec, near string) string {
-	a, b := &p.Peer, &q.Peer
+// sameFarEnd names what two targets have in common on any node, "" for
+// nothing.
+func sameFarEnd(a, b *fabric.BGPTarget) string {
 	switch {
 	case a.Gateways != "" && b.Gateways != "":
-		return "the gateways"
+		return "its gateways"
 	case a.Address.IsValid() && a.Address == b.Address:
 		return a.Address.String()
 	case a.Interface != "" && a.Interface == b.Interface:
 		return a.Interface
 	case a.Range.IsValid() && b.Range.IsValid() && a.Range.Overlaps(b.Range):
 		return b.Range.String()
-	case a.Nodes != nil && b.Nodes != nil:
-		for _, far := range c.meet(a.Nodes, b.Nodes) {
-			if far != near || far == anyNode { // no node has a session with itself
-				return far
-			}
-		}
 	}
 	return ""
 }
 
-const anyNode = "every node that both select"
-
-// meet names nodes that two selectors have in common, two at most; or any,
-// where one selector takes in all of the other.
-func (c *checker) meet(a, b fabric.Selector) []string {
-	var both []string
-	for _, n := range c.nodes {
-		if len(both) < 2 && a.Matches(n.Labels) && b.Matches(n.Labels) {
-			both = append(both, "node "+n.Name)
+// pair names two nodes between which both objects have a session, whichever
+// side of the objects they are on.
+func (c *checker) pair(p, q *fabric.BGPPeerSpec) (string, string) {
+	for _, ends := range [][4]fabric.Selector{
+		{p.Nodes, q.Nodes, p.Peer.Nodes, q.Peer.Nodes},
+		{p.Nodes, q.Peer.Nodes, p.Peer.Nodes, q.Nodes},
+	} {
+		for _, near := range c.meet(ends[0], ends[1]) {
+			for _, far := range c.meet(ends[2], ends[3]) {
+				if near != "" && far != "" && (near != far || near == anyNode) { // none has one with itself
+					return near, far
+				}
+			}
 		}
 	}
-	if len(both) == 0 && (a.Matches(b) || b.Matches(a)) {
-		both = append(both, anyNode)
+	return "", ""
+}
+
+const anyNode = "every node that both select"
+
+// meet names up to two nodes that two selectors have in common, or any where
+// one selector takes in all of the other; the rest is "".
+func (c *checker) meet(a, b fabric.Selector) (both [2]string) {
+	n := 0
+	for _, node := range c.nodes {
+		if n < len(both) && a.Matches(node.Labels) && b.Matches(node.Labels) {
+			both[n] = "node " + node.Name
+			n++
+		}
+	}
+	if n == 0 && (a.Matches(b) || b.Matches(a)) {
+		both[0] = anyNode
 	}
 	return both
 }
@@ -213,8 +226,8 @@ func (c *checker) prefixes(p *fabric.BGPPrefix, before []fabric.BGPPrefix) {
 			if !slices.Contains(q.Spec.Prefixes, prefix) {
 				continue
 			}
-			if both := c.meet(p.Spec.Nodes, q.Spec.Nodes); len(both) > 0 {
-				c.report(at, "BGPPrefix %s announces %s too, on %s", q.Name, prefix, both[0])
+			if where := c.meet(p.Spec.Nodes, q.Spec.Nodes)[0]; where != "" {
+				c.report(at, "BGPPrefix %s announces %s too, on %s", q.Name, prefix, where)
 			}
 		}
 	}
