@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,15 +41,20 @@ func (h *Host) ConfDir() string { return filepath.Join(h.dir(), "cni") }
 // ConfigFile is the agent's own configuration.
 func (h *Host) ConfigFile() string { return filepath.Join(h.dir(), "weftd.yaml") }
 
+// BGPFile is where BGP objects of the host's own are looked for.
+func (h *Host) BGPFile() string { return filepath.Join(h.dir(), "bgp.yaml") }
+
 // configFile mirrors weftd.yaml.
 type configFile struct {
 	NodeName string            `yaml:"nodeName"`
 	NodeID   string            `yaml:"nodeID"`
+	Labels   []string          `yaml:"labels,omitempty"`
 	Etcd     configEtcd        `yaml:"etcd"`
 	Underlay map[string]string `yaml:"underlay"`
 	RunDir   string            `yaml:"runDir"`
 	StateDir string            `yaml:"stateDir"`
 	CNI      configCNI         `yaml:"cni"`
+	BGP      map[string]string `yaml:"bgp"`
 	Listen   string            `yaml:"listen"`
 	Log      map[string]string `yaml:"log"`
 }
@@ -77,7 +84,11 @@ func (h *Host) WriteConfig() error {
 		Underlay: map[string]string{"interface": uplink},
 		RunDir:   h.RunDir(), StateDir: h.StateDir(),
 		CNI:    configCNI{ConfDir: h.ConfDir(), Write: true},
+		BGP:    map[string]string{"file": h.BGPFile()},
 		Listen: "127.0.0.1:9479", Log: map[string]string{"level": "debug", "format": "text"},
+	}
+	for _, key := range slices.Sorted(maps.Keys(h.Spec.Labels)) {
+		c.Labels = append(c.Labels, key+"="+h.Spec.Labels[key])
 	}
 	if etcd.Spec.TLS {
 		d := etcd.tlsDir()

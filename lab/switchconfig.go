@@ -24,7 +24,8 @@ type switchConfig struct {
 	// Nodes are the sessions with nodes, as `weft bgp tor-config` has them.
 	Nodes switchconf.Switch
 	// Links are the sessions with other switches, where the underlay is bgp.
-	Links []linkNeighbor
+	Links     []linkNeighbor
+	NodeAddrs []netip.Prefix // of its own, towards nodes
 	// Segments are its own networks, which it announces to other switches.
 	Segments []netip.Prefix
 	// Static are the routes to other switches' networks, where it is not. The
@@ -154,14 +155,14 @@ func (l *Lab) objects(spec map[string]any) ([]byte, error) {
 
 // config computes what the switch's daemon is told.
 func (s *Switch) config(f switchconf.Fabric) (switchConfig, error) {
-	c := switchConfig{Name: s.Spec.Name, ASN: s.Spec.ASN, RouterID: s.routerID(), Segments: s.segments()}
+	c := switchConfig{Name: s.Spec.Name, ASN: s.Spec.ASN, RouterID: s.routerID(), NodeAddrs: s.nodeAddrs(), Segments: s.segments()}
 	if s.lab.Topo.Underlay == UnderlayBGP {
 		c.Links = s.neighbors()
 	} else {
 		c.Static = s.statics()
 	}
 	nodes, err := switchconf.For(f, switchconf.Place{
-		Name: c.Name, ASN: c.ASN, RouterID: c.RouterID, Addrs: s.nodeAddrs(), Listen: s.isToR(),
+		Name: c.Name, ASN: c.ASN, RouterID: c.RouterID, Addrs: c.NodeAddrs, Listen: s.isToR(),
 	})
 	if err != nil {
 		return c, fmt.Errorf("sessions with nodes: %w", err)

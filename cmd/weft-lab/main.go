@@ -12,6 +12,7 @@ import (
 	"github.com/weft-net/weft/lab"
 	"github.com/weft-net/weft/lab/command"
 	"github.com/weft-net/weft/lab/embedded"
+	"github.com/weft-net/weft/lab/router"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -35,6 +36,9 @@ func run(args []string) int {
 	defer stop()
 	if verb == lab.EmbeddedCommand {
 		return exit(embedded.Run(ctx, args[1:]))
+	}
+	if verb == lab.RouterCommand && len(args) == 2 {
+		return exit(router.Run(ctx, args[1]))
 	}
 	return exit(command.New().ExecuteContext(ctx))
 }
