@@ -28,64 +28,80 @@ func wantedGateway(n Nexthop) gateway {
 	return gateway{link: n.Link, addr: n.Gateway.Unmap(), onLink: n.OnLink}
 }
 
-// foldNexthop takes in a nexthop object that came, changed or went. When one
-// goes that is wanted, its routes may have gone without a word
-// (net/ipv4/nexthop.c, __remove_nexthop_fib).
-func (s *state) foldNexthop(typ uint16, data []byte, dumping bool) (stale bool) {
+// nexthopMessage is what an RTM_NEWNEXTHOP or RTM_DELNEXTHOP says.
+type nexthopMessage struct {
+	id       uint32
+	protocol uint8
+	oif      int32
+	gateway  gateway // less the device's name; no address: nothing that weft makes
+	members  Group   // of a group
+}
+
+func decodeNexthop(data []byte) (n nexthopMessage, ok bool) {
 	if len(data) < sizeofNhMsg {
-		return false
+		return n, false
 	}
-	protocol, flags := data[2], rtnl.U32(data[4:])
-	var id, oif uint32
-	var members Group
-	g := gateway{onLink: flags&unix.RTNH_F_ONLINK != 0}
-	odd, kind := false, uint16(0)
+	n.protocol = data[2]
+	n.gateway.onLink = rtnl.U32(data[4:])&unix.RTNH_F_ONLINK != 0
+	odd, group := false, uint16(0)
 	err := rtnl.Attrs(data[sizeofNhMsg:], func(typ uint16, v []byte) {
 		switch typ {
 		case unix.NHA_ID:
-			id = rtnl.U32(v)
+			n.id = rtnl.U32(v)
 		case unix.NHA_OIF:
-			oif = rtnl.U32(v)
+			n.oif = int32(rtnl.U32(v))
 		case unix.NHA_GATEWAY:
-			g.addr = rtnl.Addr(v)
+			n.gateway.addr = rtnl.Addr(v)
 		case unix.NHA_GROUP:
-			members = decodeGroup(v)
+			n.members = decodeGroup(v)
 		case nhaGroupType:
-			kind = rtnl.U16(v)
+			group = rtnl.U16(v)
 		case unix.NHA_BLACKHOLE, unix.NHA_ENCAP, nhaFDB:
 			odd = true
 		}
 	})
-	if err != nil || !ownNexthop(id) {
+	if odd {
+		n.gateway.addr = netip.Addr{}
+	}
+	if n.members != "" && (odd || group != 0) {
+		n.members = strange
+	}
+	return n, err == nil
+}
+
+// foldNexthop takes in a nexthop object that came, changed or went. When one
+// goes that is wanted, its routes may have gone without a word
+// (net/ipv4/nexthop.c, __remove_nexthop_fib).
+func (s *state) foldNexthop(typ uint16, data []byte, dumping bool) (stale bool) {
+	n, ok := decodeNexthop(data)
+	own := ok && ownNexthop(n.id)
+	if !dumping && (!own || n.protocol != Protocol) {
+		s.reach++ // somebody's route may lead there
+	}
+	if !own {
 		return false
 	}
-	if odd {
-		g.addr = netip.Addr{} // nothing that could be wanted
-	}
-	if members != "" && (odd || kind != 0) {
-		members = strange
-	}
-	g.link = s.ifaces.name(int32(oif))
-	wanted := s.wantsNexthop(id)
+	wanted := s.wantsNexthop(n.id)
 	switch {
 	case typ == unix.RTM_DELNEXTHOP:
-		s.nexthops.dropActual(id)
-		s.groups.dropActual(id)
-		return wanted || s.foreign.nexthops[id] != ""
-	case protocol != Protocol:
-		s.nexthops.dropActual(id)
-		s.groups.dropActual(id)
-		s.foreign.nexthops[id] = fmt.Sprintf("a nexthop of protocol %d", protocol)
+		s.nexthops.dropActual(n.id)
+		s.groups.dropActual(n.id)
+		return wanted || s.foreign.nexthops[n.id] != ""
+	case n.protocol != Protocol:
+		s.nexthops.dropActual(n.id)
+		s.groups.dropActual(n.id)
+		s.foreign.nexthops[n.id] = fmt.Sprintf("a nexthop of protocol %d", n.protocol)
 		return wanted && !dumping
 	}
-	delete(s.foreign.nexthops, id)
-	if members != "" {
-		s.nexthops.dropActual(id)
-		s.groups.setActual(id, members)
+	delete(s.foreign.nexthops, n.id)
+	if n.members != "" {
+		s.nexthops.dropActual(n.id)
+		s.groups.setActual(n.id, n.members)
 		return false
 	}
-	s.groups.dropActual(id)
-	s.nexthops.setActual(id, g)
+	n.gateway.link = s.ifaces.name(n.oif)
+	s.groups.dropActual(n.id)
+	s.nexthops.setActual(n.id, n.gateway)
 	return false
 }
 

@@ -50,6 +50,7 @@ func (h *Host) Reach(addrs []netip.Addr) (map[netip.Addr][]Hop, error) {
 		case bare.IsLinkLocalUnicast() && bare.Is6():
 			reached[a] = h.state.ifaces.hops([]rawHop{{index: h.state.ifaces.byName[a.Zone()]}}, bare)
 		default:
+			reached[a] = nil
 			askRoute(&h.batch, bare)
 			asked = append(asked, a)
 		}
