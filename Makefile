@@ -28,9 +28,11 @@ PKG       ?= ./...
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
 BENCHFLAGS ?=
+FAULTFLAGS ?=
 
 # The real peers that tests talk to and the tools they look at the kernel with.
-TEST_PACKAGES = etcd-server etcd-client iproute2 iputils-ping nftables tcpdump containernetworking-plugins
+TEST_PACKAGES = etcd-server etcd-client iproute2 iputils-ping nftables tcpdump containernetworking-plugins \
+	frr bird2 gobgpd tshark
 
 .PHONY: help
 help: ## list the targets
@@ -44,6 +46,10 @@ build: ## build the static binaries into bin/
 demo: build ## three hosts and six pods on this machine, with faults; under a minute
 	$(BIN)/weft-lab demo
 
+.PHONY: demo-bgp
+demo-bgp: build ## two racks, two ToRs each, routed by BGP, with faults; under two minutes
+	$(BIN)/weft-lab demo-bgp
+
 .PHONY: setup
 setup: # install what the tests need and this machine lacks
 	@scripts/setup $(TEST_PACKAGES)
@@ -52,6 +58,10 @@ setup: # install what the tests need and this machine lacks
 test: setup ## vet and every test (PKG=./store/... for some, TESTFLAGS=-run=Name)
 	go vet ./...
 	go test -json -count=1 -timeout 8m $(TESTFLAGS) $(PKG) | go run ./internal/testreport
+
+.PHONY: faults
+faults: build setup ## the long fault runs (FAULTFLAGS="-run Restart -v")
+	WEFT_FAULTS=full WEFT_TEST_BIN=$(abspath $(BIN)) go test -json -count=1 -timeout 60m $(FAULTFLAGS) ./lab/faults | go run ./internal/testreport
 
 .PHONY: race
 race: setup ## every test under the race detector (needs a C compiler, and longer)
