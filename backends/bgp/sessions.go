@@ -64,7 +64,8 @@ func (p *planner) ranges(o *fabric.BGPPeer, others []Range) []Range {
 			return nil
 		}
 	}
-	s, ok := p.session(o, end{rng: prefix, passive: true})
+	reflects := o.Spec.RouteReflector != nil // whoever comes is a client
+	s, ok := p.session(o, end{rng: prefix, passive: true, client: reflects, reflector: reflects})
 	if !ok {
 		return nil
 	}
@@ -90,7 +91,10 @@ func (p *planner) ends(o *fabric.BGPPeer) []end {
 		if p.isSelf(a) {
 			return nil // the object selects the far end too, as {} does
 		}
-		return []end{{addr: a, passive: o.Spec.Passive}}
+		// A router, say, that must know the pods' subnets to forward to them: with
+		// RouteReflector it is a client of the nodes that the object selects.
+		reflects := o.Spec.RouteReflector != nil
+		return []end{{addr: a, passive: o.Spec.Passive, client: reflects, reflector: reflects}}
 	}
 	p.fault(peerKind+o.Name, "it names no far end")
 	return nil
