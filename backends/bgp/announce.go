@@ -63,7 +63,7 @@ func (p *planner) declared(o *fabric.BGPPrefix) []netip.Prefix {
 	}
 	var out []netip.Prefix
 	for _, prefix := range o.Spec.Prefixes {
-		prefix = unmap(prefix).Masked()
+		prefix = prefix.Masked()
 		if !prefix.IsValid() || prefix.Bits() == 0 {
 			p.fault(prefixKind+o.Name, "%s would draw all traffic to this node", prefix)
 			continue
@@ -97,14 +97,6 @@ func (p *planner) leased(prefix netip.Prefix) (node string, subnet netip.Prefix)
 
 // inside reports whether all of p lies in q.
 func inside(p, q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }
-
-// unmap writes an IPv4 prefix that came in IPv6 form as what it is.
-func unmap(p netip.Prefix) netip.Prefix {
-	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
-		return netip.PrefixFrom(a.Unmap(), p.Bits()-96)
-	}
-	return p
-}
 
 // withhold says why an object's prefixes are not announced now, if so.
 func (p *planner) withhold(o *fabric.BGPPrefix) string {
