@@ -50,6 +50,10 @@ func FuzzObjects(f *testing.F) {
 	f.Add([]byte(full))
 	f.Add([]byte(fullJSON))
 	f.Add([]byte(head + "  network: {ipv6: 'fd00::/48'}\n  lease: {ttl: 48h}\n---\nkind: BGPPeer\n"))
+	f.Add([]byte(routed + "  bgp: {asn: perLabel, asns: {r1: 65001, '': 2}, timers: {hold: 9s}, bmp: ['a:1']}\n"))
+	f.Add([]byte(fullPeer + "---\n" + fullPolicy + "---\n" + fullPrefix))
+	f.Add([]byte("[" + fullJSON + "]"))
+	f.Add([]byte(peerHead + "  med: 0\n  timers: {hold: 3s}\n  routeReflector: {clusterID: 0.0.0.0}\n"))
 	f.Add([]byte(head + "  reserved:\n  - 10.0.0.0/8\n  masquerade: &x {except: []}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		objects, err := ParseObjects("fabric.yaml", data)
@@ -62,12 +66,61 @@ func FuzzObjects(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := DecodeFabric(stored)
+			got, err := DecodeObject(stored)
 			if err != nil {
 				t.Fatalf("accepted, but agents refuse it: %v\n%s", err, stored)
 			}
-			if diff := cmp.Diff(o.Fabric(), got, cmpAddrs); diff != "" {
+			got.Where = o.Where
+			if diff := cmp.Diff(o, got, cmpAddrs); diff != "" {
 				t.Errorf("agents read something else (-written +read):\n%s", diff)
+			}
+		}
+		for _, c := range CheckObjects(BGPOf(objects), nil, nil) {
+			checkError(t, errString(c.Path+": "+c.Text), "spec.")
+		}
+	})
+}
+
+func FuzzDecodeObject(f *testing.F) {
+	for _, text := range []string{full, routed, fullPeer, fullPolicy, fullPrefix, peerHead} {
+		objects, err := ParseObjects("seed", []byte(text))
+		if err != nil {
+			f.Fatal(err)
+		}
+		raw, err := objects[0].Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		o, err := DecodeObject(data)
+		if err != nil {
+			checkError(t, err, "stored ")
+			return
+		}
+		raw, err := o.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := DecodeObject(raw); err != nil || !cmp.Equal(o, back, cmpAddrs) {
+			t.Errorf("read again: %v\n%s", err, cmp.Diff(o, back, cmpAddrs))
+		}
+	})
+}
+
+func FuzzBGPFile(f *testing.F) {
+	f.Add([]byte(fullPeer + "---\n" + fullPolicy + "---\n" + fullPrefix))
+	f.Add([]byte("# nothing\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b, err := ParseBGPFile("bgp.yaml", data)
+		if err != nil {
+			checkError(t, err, "bgp.yaml:")
+			return
+		}
+		for _, p := range b.Peers {
+			if p.Spec.Nodes == nil || p.Spec.ASN == "" || p.Spec.Multihop != 0 && p.Spec.GTSM != 0 {
+				t.Errorf("accepted peer %+v", p)
 			}
 		}
 	})
