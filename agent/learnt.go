@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -17,9 +18,6 @@ import (
 // takeAtOnce is how many learnt prefixes one round takes in: a link that goes
 // down must not wait behind a hundred thousand routes.
 const takeAtOnce = 4096
-
-// defaultRouteMetric is that of learnt default routes, see bgp.FIB.
-const defaultRouteMetric = 1 << 30
 
 // learner is where routes come from: routing.Task.
 type learner interface {
@@ -41,6 +39,9 @@ type learnt struct {
 	networks []netip.Prefix
 	own      []netip.Prefix
 	more     bool // the speaker has more
+	// uplinks are the devices by which next hops were reached in this life, and
+	// which are there still.
+	uplinks []string
 }
 
 // route begins or ends learning, as the fabric's backend asks.
@@ -50,7 +51,7 @@ func (l *learnt) route(on bool) {
 	case on:
 		l.fib, l.asked = bgp.NewFIB(), false
 	default:
-		l.fib, l.more = nil, false
+		l.fib, l.more, l.uplinks = nil, false, nil
 		for _, f := range fabric.Families {
 			l.host.Retain(f, false)
 		}
@@ -108,9 +109,26 @@ func (l *learnt) resolve(in backends.Input) error {
 			return fmt.Errorf("look up next hops: %w", err)
 		}
 		l.fib.Resolve(hops)
+		l.follows(hops)
 	}
 	l.reach, l.asked = version, true
 	return nil
+}
+
+// follows adds the devices of the hops to the uplinks: packets come back by all
+// of them, so the host must not drop what arrives by another than it sends by.
+func (l *learnt) follows(hops map[netip.Addr][]kernel.Hop) {
+	links := slices.Clone(l.uplinks)
+	for _, way := range hops {
+		for _, h := range way {
+			links = append(links, h.Link)
+		}
+	}
+	slices.Sort(links)
+	l.uplinks = slices.DeleteFunc(slices.Compact(links), func(name string) bool {
+		_, err := net.InterfaceByName(name)
+		return err != nil
+	})
 }
 
 // retain keeps what an earlier life of the agent had learnt until the peers have
@@ -123,6 +141,14 @@ func (l *learnt) retain(spec *fabric.Spec) {
 	for _, f := range fabric.Families {
 		l.host.Retain(f, !all && !(spec.Network.Get(f).IsValid() && l.from.Synced(f)))
 	}
+}
+
+// links are the devices by which next hops are reached.
+func (l *learnt) links() []string {
+	if !l.routing() {
+		return nil
+	}
+	return l.uplinks
 }
 
 // unfinished reports whether there is more to do at once: the speaker has more
@@ -195,7 +221,7 @@ func (l *loop) bad() map[string]bool {
 // administrator set.
 func metricOf(p netip.Prefix) uint32 {
 	if p.Bits() == 0 {
-		return defaultRouteMetric
+		return bgp.DefaultMetric
 	}
 	return kernel.Metric
 }

@@ -127,7 +127,7 @@ func (l *loop) round() {
 	known := l.want.follow(in)
 	switch {
 	case known: // a kernel that cannot be asked is no reason to offer what is lost
-		learning := l.want.learnt.follow(l.want.input)
+		learning := l.want.learn()
 		report, failure = l.host.Sync()
 		if learning == nil && l.want.learnt.unfinished() {
 			l.in.nudge()

@@ -64,12 +64,13 @@ func (w *wanted) follow(in inputs) bool {
 		return false // another host is this node
 	}
 	subnets, draining := w.subnets(in)
-	next := backends.Input{Spec: in.snapshot.Spec, Self: w.input.Self, Underlay: in.underlay, Subnets: subnets}
+	next := backends.Input{Spec: in.snapshot.Spec, Self: w.input.Self, Underlay: in.underlay, Subnets: subnets, Uplinks: w.input.Uplinks}
 	w.draining = draining
 	if w.whole(next) {
 		w.input, w.peers, w.down, w.known = next, in.snapshot.Peers, in.down, true
 		w.backend = backendFor(next.Spec)
 		w.learnt.route(routed(next.Spec))
+		w.input.Uplinks = w.learnt.links()
 		w.host.SetWant(w.all())
 		return true
 	}
@@ -79,6 +80,18 @@ func (w *wanted) follow(in inputs) bool {
 	}
 	w.followPeers(in)
 	return true
+}
+
+// learn brings in what the peers told.
+func (w *wanted) learn() error {
+	err := w.learnt.follow(w.input)
+	if links := w.learnt.links(); !slices.Equal(links, w.input.Uplinks) {
+		next := w.input
+		next.Uplinks = links
+		w.host.Update(w.backend.Base(w.input), w.backend.Base(next))
+		w.input = next
+	}
+	return err
 }
 
 // whole reports whether everything must be computed anew: the specification

@@ -130,7 +130,7 @@ func pending(waiting []bgp.Waiting, t *turns) []string {
 	var out []string
 	for _, w := range waiting {
 		what := "session " + w.Key
-		if w.Key == everyone {
+		if w.Key == bgp.Everything {
 			what = "all sessions"
 		}
 		line := what + ": waits for its turn to be reset (" + strings.Join(w.Reasons, ", ") + ")"

@@ -16,8 +16,6 @@ const (
 	turnMost = 30 * time.Second
 	// turnPause is the time between two tries for a lock that cannot be had.
 	turnPause = 5 * time.Second
-	// everyone is the key of a change that resets all sessions.
-	everyone = "*"
 )
 
 // locker takes a fabric-wide lock; it waits for its turn and ends with ctx.
@@ -128,7 +126,7 @@ func (t *turn) over(s states) bool {
 func (t *turns) begin(ctx context.Context, key string, s states) {
 	ctx, cancel := context.WithCancel(ctx)
 	turn := &turn{key: key, cancel: cancel, result: make(chan lockResult, 1), expected: []string{key}}
-	if key == everyone {
+	if key == bgp.Everything {
 		turn.expected = nil
 		for k := range s {
 			if s.established(k) {
