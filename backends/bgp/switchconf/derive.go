@@ -7,10 +7,11 @@ import (
 	"math"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
 )
 
@@ -96,7 +97,7 @@ type end struct {
 
 // object adds the groups of one BGPPeer object, if it is about this switch.
 func (d *deriver) object(o fabric.BGPPeer) {
-	if n, err := strconv.ParseUint(o.Spec.ASN, 10, 32); err == nil && uint32(n) != d.place.ASN {
+	if n, err := config.ParseASN(o.Spec.ASN); err == nil && n != d.place.ASN {
 		d.note("BGPPeer %s expects AS %d, this switch has %d: left out", o.Name, n, d.place.ASN)
 		return
 	}
@@ -151,6 +152,7 @@ func (d *deriver) split(o fabric.BGPPeer, g Group) {
 	external, internal := g, g
 	external.Neighbors, internal.Neighbors = nil, nil
 	internal.Internal, internal.Ranges = true, nil
+	internal.Reflects = o.Spec.RouteReflector == nil // else the nodes do
 	if asn, ok := d.oneASN(o); ok && asn == d.place.ASN {
 		external.Ranges, internal.Ranges = nil, g.Ranges
 	}
@@ -286,8 +288,8 @@ func (d *deriver) oneASN(o fabric.BGPPeer) (uint32, bool) {
 	if o.Spec.LocalASN != 0 {
 		return o.Spec.LocalASN, true
 	}
-	asn, err := strconv.ParseUint(d.Spec.BGP.ASN, 10, 32)
-	return uint32(asn), err == nil
+	asn, err := config.ParseASN(d.Spec.BGP.ASN)
+	return asn, err == nil
 }
 
 // asnOf is the AS with which a node comes to this switch.
@@ -295,7 +297,7 @@ func (d *deriver) asnOf(o fabric.BGPPeer, n Node) (uint32, error) {
 	if o.Spec.LocalASN != 0 {
 		return o.Spec.LocalASN, nil
 	}
-	return nodeASN(&d.Spec.BGP, &n.Node)
+	return bgp.ASNOf(&d.Spec.BGP, &n.Node)
 }
 
 // identifier makes a name fit for every system's identifiers.

@@ -78,10 +78,10 @@ type Range struct {
 type Group struct {
 	Name        string // fit for any system's identifiers: letters, digits, "-"
 	Description string
-	// Internal sessions are with nodes of the switch's own AS, which are its
-	// route reflector's clients (RFC 4456).
-	Internal bool
-	Families fabric.PerFamily[bool]
+	// Internal sessions are with nodes of the switch's own AS. Reflects makes
+	// these its clients (RFC 4456).
+	Internal, Reflects bool
+	Families           fabric.PerFamily[bool]
 	// Over is the family of the addresses that the sessions run between. IPv4
 	// routes on a session over IPv6 have IPv6 next hops (RFC 5549).
 	Over            fabric.Family
