@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,5 +51,36 @@ func TestGateways(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A default route of weft's lies behind the administrator's, which it neither
+// changes nor counts as a conflict, and carries traffic when that one goes.
+func TestDefaultRouteYields(t *testing.T) {
+	underlay(t)
+	twoToRs(t)
+	commands(t, "ip route add default via 198.18.0.9; ip route add default via 198.18.0.8 metric 700; ip -6 route add default via fd18::9")
+	before := others(t)
+	w := ecmp(0)
+	for i, all := range []string{"0.0.0.0/0", "::/0"} {
+		w.Routes = append(w.Routes, Route{RouteKey: RouteKey{netip.MustParsePrefix(all), LastResort}, Nexthop: [2]uint32{both4, both6}[i]})
+	}
+	h := open(t, w)
+	inSync(t, h)
+	idle(t, h)
+	if diff := cmp.Diff(before, others(t)); diff != "" {
+		t.Errorf("touched somebody else's (-before +after):\n%s", diff)
+	}
+	commands(t, "ip route del default via 198.18.0.9; ip route del default via 198.18.0.8; ip -6 route del default via fd18::9")
+	inSync(t, h)
+	if out := run(t, "ip", "route", "get", "fibmatch", "203.0.113.1"); !strings.Contains(out, "proto 158") {
+		t.Error(out)
+	}
+	commands(t, "ip route add default via 198.18.0.9; ip route add default via 198.18.0.8 metric 700; ip -6 route add default via fd18::9")
+	inSync(t, h)
+	h.SetWant(Objects{})
+	inSync(t, h)
+	if diff := cmp.Diff(before, others(t)); diff != "" {
+		t.Errorf("touched somebody else's (-before +after):\n%s", diff)
 	}
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -20,6 +21,8 @@ func FuzzFold(f *testing.F) {
 	f.Add(uint16(unix.RTM_DELROUTE), header(unix.SizeofRtMsg, unix.AF_INET6))
 	f.Add(uint16(unix.RTM_NEWNEIGH), append(header(sizeofNdMsg, unix.AF_BRIDGE), 10, 0, 2, 0, 2, 0, 0, 0, 0, 1, 0, 0))
 	f.Add(uint16(unix.RTM_NEWNEXTHOP), append(header(sizeofNhMsg, unix.AF_INET), 8, 0, 1, 0, 0x10, 0, 0, 0x57))
+	f.Add(uint16(unix.RTM_NEWNEXTHOP), append(header(sizeofNhMsg, 0), 8, 0, 1, 0, 0x10, 0, 0, 0x56, 12, 0, 2, 0, 0x11, 0, 0, 0x56, 0, 0, 0, 0))
+	f.Add(uint16(unix.RTM_NEWROUTE), append(header(unix.SizeofRtMsg, unix.AF_INET), 20, 0, 9, 0, 16, 0, 0, 0, 1, 0, 0, 0, 8, 0, 5, 0, 198, 18, 0, 1))
 	f.Add(uint16(unix.RTM_NEWADDR), append(header(unix.SizeofIfAddrmsg, unix.AF_INET), 8, 0, 2, 0, 10, 0, 0, 1))
 	f.Add(uint16(unix.RTM_NEWLINK), append(header(unix.SizeofIfInfomsg, 0), 10, 0, 3, 0, 'w', 'e', 'f', 't', '0', 0, 0, 0))
 	f.Add(uint16(unix.RTM_DELLINK), header(unix.SizeofIfInfomsg, 0))
@@ -40,6 +43,9 @@ func FuzzFold(f *testing.F) {
 				t.Errorf("cannot delete what was found: %v", err)
 			}
 			_ = h.state.text(o.kind, o.slot)
+		}
+		if len(data) >= unix.SizeofRtMsg {
+			_ = h.state.ifaces.routeHops(data, netip.IPv4Unspecified())
 		}
 	})
 }

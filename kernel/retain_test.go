@@ -47,8 +47,8 @@ func TestRetain(t *testing.T) {
 	}
 
 	h.Retain(fabric.IPv4, false)
-	if r := inSync(t, h); h.Retained() != 3 || r.Writes != 3+3 {
-		t.Errorf("IPv4 ended: %d writes, %d retained:\n%s", r.Writes, h.Retained(), ours(t))
+	if r := inSync(t, h); h.Retained() != 3 || r.Writes != 3+3 || len(r.Repaired) != 0 {
+		t.Errorf("IPv4 ended: %d writes, repaired %v, %d retained:\n%s", r.Writes, r.Repaired, h.Retained(), ours(t))
 	}
 	h.Retain(fabric.IPv4, false)
 	idle(t, h)

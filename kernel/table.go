@@ -186,7 +186,7 @@ func (t *table[K, V]) keepIf(accept func(*entry[K, V]) bool) {
 func (t *table[K, V]) release(pick func(K) bool) {
 	for i := range t.entries {
 		if e := &t.entries[i]; e.kept && (pick == nil || pick(e.key)) {
-			e.kept = false
+			e.kept, e.asked = false, true // that it goes is nobody's drift
 			t.check(int32(i))
 		}
 	}
