@@ -45,7 +45,11 @@ func newObjects() objects {
 func decodeObject(e kv) (any, error) {
 	if strings.HasPrefix(e.key, dirDrained) {
 		d := new(fabric.Drain)
-		return d, decodeJSON(e.value, d)
+		err := decodeJSON(e.value, d)
+		if err == nil && d.Since.IsZero() {
+			err = fmt.Errorf("no drain: it has no since")
+		}
+		return d, err
 	}
 	o, err := config.DecodeObject(e.value)
 	if err != nil {

@@ -254,6 +254,7 @@ func TestBadRecordsCostOnlyThemselves(t *testing.T) {
 		{"object with a path", "bgpprefixes/a/b", "{}", "character"},
 		{"garbage drain", "drained/x", "[]", "not a JSON object"},
 		{"drain of another time", "drained/x", `{"since":"tomorrow"}`, "not a record"},
+		{"drain without a time", "drained/x", "{}", "no since"},
 		{"mark of nothing", "deleted/x", "{}", "not the key of an object"},
 		{"mark of a mark", "deleted/deleted/bgppeers/x", "{}", "not the key of an object"},
 		{"garbage lock", "locks/x/node-1", "?", "not a JSON object"},
