@@ -84,17 +84,24 @@ func (t *objects) touch(o *object) {
 	}
 }
 
-func (t *objects) candidate(name string, try int) uint32 {
+// candidate is the id that o would have after so many tries. Hops have even
+// ids and groups odd ones: the kernel does not let one become the other
+// (net/ipv4/nexthop.c, replace_nexthop).
+func (t *objects) candidate(o *object) uint32 {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%d %s", try, name)
+	fmt.Fprintf(h, "%d %s", o.tries, o.name)
 	sum := h.Sum64()
-	return kernel.SharedNexthop(uint32(sum^sum>>32) & t.mask)
+	n := uint32(sum^sum>>32) & t.mask &^ 1
+	if o.set != nil {
+		n |= 1
+	}
+	return kernel.SharedNexthop(n)
 }
 
 // place gives o an id, and whoever has it another one if o comes first.
 func (t *objects) place(o *object) {
 	for {
-		id := t.candidate(o.name, o.tries)
+		id := t.candidate(o)
 		other := t.byID[id]
 		if other != nil && other.name < o.name {
 			o.tries++
