@@ -33,3 +33,25 @@ func floorCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error { return bench.Floor(c.Context(), args[0]) },
 	}
 }
+
+func benchBGPCommand(f *flags) *cobra.Command {
+	var o bench.BGPOptions
+	c := &cobra.Command{
+		Use:   "bench-bgp",
+		Short: "Measure the routing mode against FRR, BIRD and gobgpd in the same run",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if o.Binaries, err = f.binaries(); err != nil {
+				return err
+			}
+			o.Out = c.OutOrStdout()
+			return bench.RunBGP(c.Context(), o)
+		},
+	}
+	c.Flags().IntSliceVar(&o.Routes, "routes", []int{10000, 100000}, "routes from one peer, ascending")
+	c.Flags().IntVar(&o.Rounds, "rounds", 100, "single changes")
+	c.Flags().IntVar(&o.Failover, "failover", 5000, "routes behind two ToRs of which one is lost")
+	c.Flags().IntVar(&o.Mesh, "mesh", 50, "nodes that each have a session with every other")
+	c.Flags().IntVar(&o.Clients, "clients", 200, "clients of two route reflectors")
+	return c
+}

@@ -1,0 +1,82 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/weft-net/weft/lab"
+)
+
+// BGPOptions say how much of the routing mode to measure.
+type BGPOptions struct {
+	Binaries lab.Binaries
+	Out      io.Writer
+	Routes   []int // from one peer, ascending
+	Rounds   int   // of single changes
+	Failover int   // routes behind two ToRs of which one is lost
+	Mesh     int   // nodes with a session to each other
+	Clients  int   // of two route reflectors
+}
+
+// RunBGP measures the routing mode and prints a table like Run's.
+func RunBGP(ctx context.Context, o BGPOptions) error {
+	t := &sheet{w: tabwriter.NewWriter(o.Out, 0, 0, 2, ' ', 0)}
+	t.row("", "WEFT", "OTHER", "RATIO", "BOUND", "")
+	if err := learnAll(ctx, o, t); err != nil {
+		return err
+	}
+	f, err := failover(ctx, o.Binaries, o.Failover)
+	if err != nil {
+		return fmt.Errorf("loss of a ToR: %w", err)
+	}
+	t.limit("a ToR lost: longest silence, ms", float64(f.Out.Milliseconds()), 100, "")
+	t.limit(fmt.Sprintf("  routes rewritten until it was over, of %d", f.Routes), float64(f.Changed), 0, "")
+	t.row("  nexthop objects changed", fmt.Sprint(f.Nexthops))
+	for _, c := range []struct {
+		what string
+		size int
+		run  func(context.Context, lab.Binaries, int) (Converge, error)
+	}{{"mesh of %d", o.Mesh, mesh}, {"two reflectors with %d clients", o.Clients, reflect}} {
+		r, err := c.run(ctx, o.Binaries, c.size)
+		if err != nil {
+			return fmt.Errorf(c.what+": %w", c.size, err)
+		}
+		what := fmt.Sprintf(c.what, c.size)
+		t.row(what+": all routes", round(r.Wall))
+		t.row("  CPU, all agents", round(r.CPU))
+		t.row("  memory of all, largest", fmt.Sprintf("%d MB, %d MB", r.RSS/1e6, r.Largest/1e6))
+	}
+	return t.w.Flush()
+}
+
+// learnAll measures routes from a peer into the kernel, in each size.
+func learnAll(ctx context.Context, o BGPOptions, t *sheet) error {
+	var change time.Duration
+	var last Learn
+	for _, n := range o.Routes {
+		r, err := learn(ctx, o.Binaries, n, o.Rounds)
+		if err != nil {
+			return fmt.Errorf("%d routes: %w", n, err)
+		}
+		bird := 0.0 // printed, not promised
+		if n <= 10000 {
+			bird = 1 / 0.6
+		}
+		t.ratio(fmt.Sprintf("%d routes to the kernel, to FRR", n), r.Weft.Wall, r.FRR.Wall, 1)
+		t.ratio("  to BIRD", r.Weft.Wall, r.BIRD.Wall, bird)
+		t.row("  CPU: weft, FRR, BIRD", round(r.Weft.CPU), round(r.FRR.CPU)+", "+round(r.BIRD.CPU))
+		change, last = r.Change, r
+	}
+	t.limit("one changed prefix, median, ms", float64(change.Microseconds())/1000, 5, "")
+	own, err := gobgpMemory(ctx, o.Binaries, last.Routes)
+	if err != nil {
+		return fmt.Errorf("gobgpd's memory: %w", err)
+	}
+	per := func(b int64) float64 { return float64(b) / float64(last.Routes) }
+	t.row(fmt.Sprintf("bytes per route at %d: weft, gobgpd", last.Routes), fmt.Sprintf("%.0f", per(last.Weft.RSS)), fmt.Sprintf("%.0f", per(own)))
+	t.limit("  on top of GoBGP's own", per(last.Weft.RSS-own), 1024, "")
+	return nil
+}
