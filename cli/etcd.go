@@ -19,6 +19,11 @@ const patience = 20 * time.Second
 
 // withStore runs what needs etcd, and bounds it.
 func (a *app) withStore(ctx context.Context, do func(context.Context, *store.Store) error) error {
+	return a.withStoreFor(ctx, patience, do)
+}
+
+// withStoreFor runs what needs etcd for as long as it may take.
+func (a *app) withStoreFor(ctx context.Context, limit time.Duration, do func(context.Context, *store.Store) error) error {
 	n, err := a.config()
 	if err != nil {
 		return err
@@ -28,7 +33,7 @@ func (a *app) withStore(ctx context.Context, do func(context.Context, *store.Sto
 		return usagef("%w", err)
 	}
 	defer s.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := listening(ctx, n.Etcd); err != nil {
 		return &failure{code: exitUnreachable, err: err,

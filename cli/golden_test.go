@@ -110,11 +110,11 @@ func TestStatus(t *testing.T) {
 	starting := &api.Status{Node: "a", Started: noon.Add(-time.Second), NotReady: []string{"there is no Fabric object"},
 		Lease: api.Lease{State: "waiting", Reason: "there is no Fabric object"}}
 	for name, s := range map[string]*api.Status{"ready": readyStatus(), "broken": brokenStatus(), "starting": starting} {
-		narrow := statusText(s, noon, false)
+		narrow := statusText(s, nil, noon, false)
 		checkWidth(t, narrow)
 		golden(t, "status-"+name, narrow)
 		if name == "broken" {
-			golden(t, "status-broken-wide", statusText(s, noon, true))
+			golden(t, "status-broken-wide", statusText(s, nil, noon, true))
 		}
 	}
 }

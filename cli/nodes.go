@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/store"
 )
@@ -19,35 +21,73 @@ type nodeRow struct {
 	fabric.Node
 	Alive   bool           `json:"alive"`
 	Subnets []netip.Prefix `json:"subnets"`
+	Drain   *fabric.Drain  `json:"drain,omitempty"`
 }
 
 func nodeRows(snap *fabric.Snapshot) []nodeRow {
 	rows := make([]nodeRow, 0, len(snap.Peers))
 	for _, p := range snap.Peers {
-		rows = append(rows, nodeRow{p.Node, p.Alive, prefixes(p.Subnets)})
+		r := nodeRow{Node: p.Node, Alive: p.Alive, Subnets: prefixes(p.Subnets)}
+		if d, ok := snap.Drained[p.Name]; ok {
+			r.Drain = &d
+		}
+		if snap.Spec != nil && snap.Spec.Backend == "bgp" {
+			r.ASN, _ = bgp.ASNOf(&snap.Spec.BGP, &p.Node) // 0: not known yet
+		}
+		rows = append(rows, r)
 	}
 	slices.SortFunc(rows, func(a, b nodeRow) int { return strings.Compare(a.Name, b.Name) })
 	return rows
 }
 
+// nodesTable has a column for drains and AS numbers where there are any.
 func nodesTable(rows []nodeRow, wide bool) *table {
-	if !wide {
-		t := newTable(false, "NAME…", "AGENT", "UNDERLAY", "SUBNETS")
-		for _, n := range rows {
-			t.add(n.Name, aliveWord(n.Alive), addrs(n.Underlay), list(n.Subnets))
-		}
-		return t
+	head := []string{"NAME…", "AGENT", "UNDERLAY", "SUBNETS"}
+	drained := slices.ContainsFunc(rows, func(n nodeRow) bool { return n.Drain != nil })
+	routed := slices.ContainsFunc(rows, func(n nodeRow) bool { return n.ASN != 0 })
+	if drained {
+		head = append(head, "DRAIN…")
 	}
-	t := newTable(true, "NAME", "AGENT", "UNDERLAY", "SUBNETS", "INDEX", "MTU", "VTEP-MAC", "RECEIVES", "VERSION", "ID")
+	if routed {
+		head = append(head, "AS")
+	}
+	if wide {
+		head = append(head, "INDEX", "MTU", "VTEP-MAC", "RECEIVES", "VERSION", "ID")
+	}
+	t := newTable(wide, head...)
 	for _, n := range rows {
-		var receives []string
-		for _, r := range n.Receives {
-			receives = append(receives, string(r))
+		cells := []string{n.Name, aliveWord(n.Alive), addrs(n.Underlay), list(n.Subnets)}
+		if drained {
+			cells = append(cells, n.drainWord(wide))
 		}
-		t.add(n.Name, aliveWord(n.Alive), addrs(n.Underlay), list(n.Subnets), fmt.Sprint(n.Index), fmt.Sprint(n.MTU),
-			n.VTEPMAC.String(), strings.Join(receives, " "), n.Version, string(n.ID))
+		if routed {
+			cells = append(cells, asn(n.ASN))
+		}
+		if wide {
+			cells = append(cells, fmt.Sprint(n.Index), fmt.Sprint(n.MTU), n.VTEPMAC.String(), receives(n.Receives), n.Version, string(n.ID))
+		}
+		t.add(cells...)
 	}
 	return t
+}
+
+// drainWord says how far a node's drain is: in a word, or with what was seen.
+func (n nodeRow) drainWord(wide bool) string {
+	switch {
+	case n.Drain == nil:
+		return "-"
+	case wide:
+		return drainWords(*n.Drain)
+	}
+	return cmp.Or(n.Drain.State, "wanted")
+}
+
+func receives(paths []fabric.PathKind) string {
+	words := make([]string, len(paths))
+	for i, p := range paths {
+		words[i] = string(p)
+	}
+	return strings.Join(words, " ")
 }
 
 // aliveWord is about the agent: the host of one that is gone may well forward.
@@ -106,6 +146,7 @@ func (a *app) nodeCommand() *cobra.Command {
 		return a.withStore(cmd.Context(), func(ctx context.Context, s *store.Store) error { return a.removeNode(ctx, s, given[0]) })
 	}
 	cmd.AddCommand(remove)
+	cmd.AddCommand(a.drainCommands()...)
 	return cmd
 }
 
@@ -119,10 +160,8 @@ func (a *app) removeNode(ctx context.Context, s *store.Store, name string) error
 	case errors.Is(err, store.ErrAlive):
 		return &failure{code: exitFailed, err: fmt.Errorf("node %s: its agent is alive", name),
 			hint: "stop weftd on it, then repeat this after spec.lease.liveness has passed"}
-	case errors.Is(err, store.ErrNotFound):
-		return &failure{code: exitFailed, err: fmt.Errorf("there is no node %s", name), hint: "`weft nodes` lists them"}
 	case err != nil:
-		return refused(err)
+		return noNode(name, err)
 	}
 	var given, kept []netip.Prefix
 	for _, p := range snap.Peers {

@@ -24,12 +24,18 @@ func (a *app) statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s, err := api.Dial(n.RunDir).Status(cmd.Context())
+		client := api.Dial(n.RunDir)
+		s, err := client.Status(cmd.Context())
 		if err != nil {
 			return noAgent(err, n.RunDir)
 		}
 		if *f == formTable || *f == formWide {
-			a.printf("%s", statusText(s, a.Now(), *f == formWide))
+			// An agent of an older version has no answer; one that routes has.
+			b, err := client.BGP(cmd.Context())
+			if err != nil {
+				b = nil
+			}
+			a.printf("%s", statusText(s, b, a.Now(), *f == formWide))
 		} else if err := a.print(*f, s, nil); err != nil {
 			return err
 		}
@@ -65,21 +71,27 @@ func (a *app) holdCommand() *cobra.Command {
 // margin is the width of the words before what is said, in columns.
 const margin = 10
 
-// statusText is a node's state in words: what is wrong first, the peers last.
-func statusText(s *api.Status, now time.Time, wide bool) string {
-	var b strings.Builder
-	say := func(what string, texts ...string) {
+// sayer writes texts with a word in the margin, broken to fit a screen.
+func sayer(b *strings.Builder, wide bool) func(what string, texts ...string) {
+	return func(what string, texts ...string) {
 		for _, text := range texts {
 			lines := []string{text}
 			if !wide {
 				lines = wrap(text, screen-margin)
 			}
 			for _, line := range lines {
-				fmt.Fprintf(&b, "%-*s%s\n", margin, what, line)
+				fmt.Fprintf(b, "%-*s%s\n", margin, what, line)
 				what = ""
 			}
 		}
 	}
+}
+
+// statusText is a node's state in words: what is wrong first, the peers last.
+// b is the speaker's, nil where nothing is known of one.
+func statusText(s *api.Status, b *api.BGP, now time.Time, wide bool) string {
+	var out strings.Builder
+	say := sayer(&out, wide)
 	say("node", fmt.Sprintf("%s, weftd %s, up %s", s.Node, cmp.Or(s.Version, "?"), span(now.Sub(s.Started))))
 	if wide {
 		say("id", string(s.NodeID))
@@ -93,6 +105,9 @@ func statusText(s *api.Status, now time.Time, wide bool) string {
 		say("pods", fmt.Sprintf("mtu %d", s.MTU))
 	}
 	say("etcd", etcdWords(s.Etcd, now))
+	if b != nil && b.Enabled {
+		say("bgp", bgpWords(b))
+	}
 	say("repaired", repairedWords(s.Repaired))
 	if h := s.Hold; h != nil {
 		say("hold", fmt.Sprintf("%s held back for %s: %s", count(h.Peers, "peer is", "peers are"), span(now.Sub(h.Since)), h.Reason),
@@ -105,12 +120,12 @@ func statusText(s *api.Status, now time.Time, wide bool) string {
 	say("failed", s.Failed...)
 	say("peers", peersWords(s.Peers))
 	if len(s.Peers) > 0 {
-		b.WriteString("\n" + peersTable(s.Peers, wide).String())
+		out.WriteString("\n" + peersTable(s.Peers, wide).String())
 	}
 	if slices.ContainsFunc(s.Peers, incomplete) {
-		b.WriteString("\n! the kernel does not hold all of it\n")
+		out.WriteString("\n! the kernel does not hold all of it\n")
 	}
-	return b.String()
+	return out.String()
 }
 
 // incomplete reports whether a peer has a path that the kernel lacks a part of.

@@ -151,10 +151,10 @@ func agentSocket(t *testing.T, s *api.Status, release string) (env []string) {
 
 func TestStatusCommand(t *testing.T) {
 	ready, broken := agentSocket(t, readyStatus(), ""), agentSocket(t, brokenStatus(), "")
-	if r := command(t, ready, "", "status"); r.code != exitDone || r.out != statusText(readyStatus(), noon, false) {
+	if r := command(t, ready, "", "status"); r.code != exitDone || r.out != statusText(readyStatus(), nil, noon, false) {
 		t.Errorf("ready: %+v", r)
 	}
-	if r := command(t, broken, "", "status", "-o", "wide"); r.code != exitNo || r.out != statusText(brokenStatus(), noon, true) {
+	if r := command(t, broken, "", "status", "-o", "wide"); r.code != exitNo || r.out != statusText(brokenStatus(), nil, noon, true) {
 		t.Errorf("broken: %+v", r)
 	}
 	r := command(t, broken, "", "status", "-o", "json")

@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+
+	"github.com/weft-net/weft/agent/api"
+)
+
+func routesTable(routes []api.BGPRoute, wide bool) *table {
+	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "USE", "KERNEL…", "AS-PATH…")
+}
+
+func receivedTable(routes []api.BGPRoute, wide bool) *table {
+	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "USE", "AS-PATH…")
+}
+
+func advertisedTable(routes []api.BGPRoute, wide bool) *table {
+	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "TO…", "AS-PATH…", "COMMUNITIES…")
+}
+
+// pathTable draws routes with the columns that are named, and with all
+// attributes where it is wide.
+func pathTable(routes []api.BGPRoute, wide bool, head ...string) *table {
+	if wide {
+		for _, more := range []string{"LOCAL-PREF", "MED", "COMMUNITIES…", "LARGE", "AGE"} {
+			if head[len(head)-1] != more {
+				head = append(head, more)
+			}
+		}
+	}
+	t := newTable(wide, head...)
+	for _, r := range routes {
+		cells := make([]string, len(head))
+		for i, column := range head {
+			cells[i] = pathCell(r, column)
+		}
+		t.add(cells...)
+	}
+	return t
+}
+
+func pathCell(r api.BGPRoute, column string) string {
+	value := ""
+	switch strings.TrimSuffix(column, "…") {
+	case "PREFIX":
+		value = r.Prefix.String()
+	case "NEXT-HOP":
+		value = text(r.NextHop)
+	case "FROM":
+		value = cmp.Or(r.Session, "this host")
+	case "TO":
+		value = r.Session
+	case "USE":
+		value = use(r)
+	case "KERNEL":
+		value = r.Kernel
+	case "AS-PATH":
+		value = asPath(r.ASPath)
+	case "LOCAL-PREF":
+		value = optional(r.LocalPreference)
+	case "MED":
+		value = optional(r.MED)
+	case "COMMUNITIES":
+		value = strings.Join(r.Communities, " ")
+	case "LARGE":
+		value = strings.Join(r.LargeCommunities, " ")
+	case "AGE":
+		value = span(r.Age)
+	}
+	return cmp.Or(value, "-")
+}
+
+// use says whether a route is used and why not.
+func use(r api.BGPRoute) string {
+	switch {
+	case r.Rejected != "":
+		return "rejected by " + r.Rejected
+	case r.Best && r.Stale:
+		return "best, stale"
+	case r.Best:
+		return "best"
+	case r.Stale:
+		return "stale"
+	}
+	return "spare"
+}
+
+func asPath(path []uint32) string {
+	words := make([]string, len(path))
+	for i, n := range path {
+		words[i] = strconv.FormatUint(uint64(n), 10)
+	}
+	return strings.Join(words, " ")
+}
+
+func optional(n *uint32) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.FormatUint(uint64(*n), 10)
+}
