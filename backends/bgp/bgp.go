@@ -142,11 +142,11 @@ type Set struct {
 	Attributes
 }
 
-// Community is RFC 1997's, LargeCommunity RFC 8092's.
-type (
-	Community      uint32
-	LargeCommunity struct{ Global, Local1, Local2 uint32 }
-)
+// Community is a community (RFC 1997), the AS in its upper half.
+type Community uint32
+
+// LargeCommunity is a large community (RFC 8092).
+type LargeCommunity struct{ Global, Local1, Local2 uint32 }
 
 // GracefulShutdown is the well-known community 65535:0 (RFC 8326).
 const GracefulShutdown Community = 0xffff0000

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
 )
@@ -110,7 +111,13 @@ func (o Objects) facts(n *fabric.Peer, nodes []*fabric.Peer) Facts {
 
 // nodeEffects is what happens on one node.
 func nodeEffects(before, after Facts) []effect {
+	if before.Spec == nil || before.Spec.Backend != config.BackendBGP || after.Spec == nil {
+		return nil
+	}
 	was, _ := Plan(before)
+	if after.Spec.Backend != config.BackendBGP && len(was.Sessions)+len(was.Ranges) > 0 {
+		return []effect{{what: "end", reasons: []string{"the backend is no longer bgp"}}}
+	}
 	will, _ := Plan(after)
 	if was.Global.ASN == 0 || will.Global.ASN == 0 || len(was.Sessions)+len(was.Ranges) == 0 {
 		return nil // it does not speak, or stays as it is

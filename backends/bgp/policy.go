@@ -97,11 +97,21 @@ func (p *planner) exportRules(o *fabric.BGPPeer, e end, external bool) []Rule {
 }
 
 // own is what this node may tell: the fabric's networks, in which the leases
-// are, and the prefixes declared for it.
+// are (one may be of an earlier network), and the prefixes declared for it.
 func (p *planner) own() []PrefixRange {
-	out := append(within(p.Spec.Networks()), within(p.Subnets)...)
+	networks := p.Spec.Networks()
+	out := within(networks)
+	for _, s := range p.Subnets {
+		if !slices.ContainsFunc(networks, func(n netip.Prefix) bool { return inside(s, n) }) {
+			out = append(out, exactly([]netip.Prefix{s.Masked()})...)
+		}
+	}
 	for i := range p.BGP.Prefixes {
-		out = append(out, exactly(p.declared(&p.BGP.Prefixes[i]))...)
+		for _, r := range exactly(p.declared(&p.BGP.Prefixes[i])) {
+			if !slices.Contains(out, r) {
+				out = append(out, r)
+			}
+		}
 	}
 	return out
 }

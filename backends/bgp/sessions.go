@@ -195,6 +195,10 @@ func (p *planner) session(o *fabric.BGPPeer, e end) (Session, bool) {
 	p.timers(spec.Timers, &s)
 	s.Password, s.HeldDown = p.secret(spec.Auth.MD5File)
 	external := s.RemoteASN != cmp.Or(s.LocalASN, p.global.ASN)
+	if external && e.client {
+		s.ReflectorClient, s.ClusterID = false, netip.Addr{}
+		p.fault(peerKind+o.Name, "routes are not reflected to %s: it is in another AS (RFC 4456)", e)
+	}
 	s.Import, s.Export = p.importRules(o, e), p.exportRules(o, e, external)
 	return s, true
 }
