@@ -9,26 +9,28 @@ import (
 )
 
 func routesTable(routes []api.BGPRoute, wide bool) *table {
-	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "USE", "KERNEL…", "AS-PATH…")
+	if wide {
+		return pathTable(routes, true, "PREFIX", "NEXT-HOP", "FROM", "USE", "KERNEL")
+	}
+	return pathTable(routes, false, "PREFIX", "NEXT-HOP", "FROM…", "STATE", "KERNEL…")
 }
 
 func receivedTable(routes []api.BGPRoute, wide bool) *table {
-	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "USE", "AS-PATH…")
+	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "USE…")
 }
 
 func advertisedTable(routes []api.BGPRoute, wide bool) *table {
-	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "TO…", "AS-PATH…", "COMMUNITIES…")
+	if wide {
+		return pathTable(routes, true, "PREFIX", "NEXT-HOP", "TO")
+	}
+	return pathTable(routes, false, "PREFIX", "NEXT-HOP", "TO…", "AS-PATH…")
 }
 
-// pathTable draws routes with the columns that are named, and with all
-// attributes where it is wide.
+// pathTable draws routes with the columns that are named, and where it is wide
+// with all attributes.
 func pathTable(routes []api.BGPRoute, wide bool, head ...string) *table {
 	if wide {
-		for _, more := range []string{"LOCAL-PREF", "MED", "COMMUNITIES…", "LARGE", "AGE"} {
-			if head[len(head)-1] != more {
-				head = append(head, more)
-			}
-		}
+		head = append(head, "AS-PATH", "LOCAL-PREF", "MED", "COMMUNITIES", "LARGE", "AGE")
 	}
 	t := newTable(wide, head...)
 	for _, r := range routes {
@@ -52,6 +54,8 @@ func pathCell(r api.BGPRoute, column string) string {
 		value = cmp.Or(r.Session, "this host")
 	case "TO":
 		value = r.Session
+	case "STATE":
+		value, _, _ = strings.Cut(use(r), " by ")
 	case "USE":
 		value = use(r)
 	case "KERNEL":

@@ -74,7 +74,11 @@ func sessionsTable(sessions []api.BGPSession, now time.Time, wide bool) *table {
 		}
 		cells := []string{s.Key, asn(s.RemoteASN), state, since, sum(s, accepted), sum(s, rejected), sum(s, advertised), strconv.FormatUint(s.Flaps, 10)}
 		if wide {
-			cells = append(cells, sum(s, stale), familiesWords(s), cmp.Or(s.Hold.String(), "-"), text(s.Address), text(s.RouterID), cmp.Or(s.Reason, "-"))
+			hold := "-"
+			if s.Hold != 0 {
+				hold = s.Hold.String()
+			}
+			cells = append(cells, sum(s, stale), familiesWords(s), hold, text(s.Address), text(s.RouterID), cmp.Or(s.Reason, "-"))
 		}
 		t.add(cells...)
 	}
@@ -186,7 +190,10 @@ func fibWords(f api.BGPFIB) string {
 // bgpWords is the speaker in one line, for `weft status`.
 func bgpWords(b *api.BGP) string {
 	up, all := established(b.Sessions)
-	words := fmt.Sprintf("%d of %s established, %s", up, count(all, "session", "sessions"), fibWords(b.FIB))
+	words := fmt.Sprintf("%d of %s established, %s", up, count(all, "session", "sessions"), count(b.FIB.Routes, "route", "routes"))
+	if b.FIB.Lacking > 0 {
+		words += fmt.Sprintf(", %d not in the kernel", b.FIB.Lacking)
+	}
 	if b.ASN != 0 {
 		words = fmt.Sprintf("AS %d, %s", b.ASN, words)
 	}
@@ -194,7 +201,7 @@ func bgpWords(b *api.BGP) string {
 		words = b.State + ": " + words
 	}
 	if b.Drain != nil {
-		words += "; drained: " + drainWords(*b.Drain)
+		words += ", drained: " + cmp.Or(b.Drain.State, "wanted")
 	}
 	return words
 }
