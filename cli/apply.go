@@ -176,6 +176,9 @@ func (a *app) printItem(text string) {
 // showResets says what a change does to sessions that are up.
 func (a *app) showResets(before, after bgp.Objects, nodes []*fabric.Peer) {
 	if !routes(before.Spec) && !routes(after.Spec) {
+		if len(after.BGP.Peers)+len(after.BGP.Prefixes) > 0 {
+			fmt.Fprintln(a.Err, "note: objects of BGP do nothing while spec.backend of the Fabric is not bgp")
+		}
 		return
 	}
 	resets := bgp.DiffResets(before, after, nodes)

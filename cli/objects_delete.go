@@ -131,7 +131,7 @@ func (a *app) deletable(ctx context.Context, s *store.Store, stored shelf, plan 
 		reasons = append(reasons, conflictText(c, plan))
 	}
 	if len(reasons) > 0 {
-		return &failure{code: exitFailed, err: errors.New(strings.Join(reasons, "; ")), hint: "nothing was deleted"}
+		return &failure{code: exitFailed, err: errors.New(strings.Join(reasons, "; ")), hint: "delete or change that too; nothing was deleted"}
 	}
 	a.showResets(before, after, snap.Peers)
 	return nil

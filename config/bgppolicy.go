@@ -21,9 +21,15 @@ const (
 
 func newBGPPolicy() *fabric.BGPPolicySpec { return new(fabric.BGPPolicySpec) }
 
-// completeBGPPolicy writes out the end of a range of lengths that is left open.
+// completeBGPPolicy writes out the end of a range of lengths that is left open,
+// and addresses in the form in which they are compared.
 func completeBGPPolicy(s *fabric.BGPPolicySpec) {
 	for _, rule := range s.Rules {
+		for i, peer := range rule.Match.Peers {
+			if a, err := netip.ParseAddr(peer); err == nil {
+				rule.Match.Peers[i] = a.String()
+			}
+		}
 		for i := range rule.Match.Prefixes {
 			r := &rule.Match.Prefixes[i]
 			switch {

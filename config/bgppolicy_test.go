@@ -23,7 +23,7 @@ const (
       communities: ['65000:1', blackhole]
       largeCommunities: ['1:2:3']
       asPath: ^65001(_65002)*$
-      peers: [tors, 198.18.1.1, 'fe80::1%eth0']
+      peers: [tors, 198.18.1.1, 'FE80::0:1%eth0']
     set:
       removeCommunities: [no-export]
       communities: ['65000:2']
