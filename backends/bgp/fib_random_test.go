@@ -77,7 +77,10 @@ func (w *world) hops(a netip.Addr) (out []kernel.Hop) {
 	for range w.IntN(3) {
 		gateway := a.WithZone("")
 		if w.IntN(3) == 0 {
-			gateway = addr(fmt.Sprintf("198.19.0.%d", w.IntN(3)+1))
+			gateway = addr(fmt.Sprintf("198.19.0.%d", w.IntN(3)+1)) // of a route that leads to it
+			if a.Is6() {
+				gateway = addr(fmt.Sprintf("fe80::ff:%d", w.IntN(3)+1))
+			}
 		}
 		out = append(out, kernel.Hop{Link: w.links[w.IntN(len(w.links))], Gateway: gateway})
 	}
