@@ -198,8 +198,11 @@ func (t *tree) asText(isList bool) (string, error) {
 	if t.shape == shapeText {
 		return t.text, nil
 	}
-	if t.shape != shapeList || !isList {
+	switch {
+	case !isList:
 		return "", errors.New(t.notText())
+	case t.shape != shapeList:
+		return "", fmt.Errorf("is %s, want a list", t.shape)
 	}
 	items := make([]string, len(t.items))
 	for i, item := range t.items {

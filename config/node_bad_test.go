@@ -60,6 +60,12 @@ func TestBadNodeFiles(t *testing.T) {
 		{"level", "log: {level: warning}\n", `weftd.yaml:1: log.level: "warning" is not one of error, warn, info, debug, trace (did you mean warn?)`},
 		{"name", "nodeName: Rack_1\n", `weftd.yaml:1: nodeName: "Rack_1" is not a host name in lower case (letters, digits, dashes, like rack1-host7)`},
 		{"long name", "nodeName: " + strings.Repeat("a.", 130) + "a\n", `weftd.yaml:1: nodeName: "` + strings.Repeat("a.", 130) + `a" is longer than the 253 characters of a host name`},
+		{"label", "labels: rack\n", `weftd.yaml:1: labels: "rack" is not a label (like rack=r1)`},
+		{"labels as pairs", "labels: {rack: r1}\n", "weftd.yaml:1: labels: is a section of keys, want a list"},
+		{"label twice", "labels:\n- rack=r1\n- rack=r2\n", "weftd.yaml:1: labels: label rack is set twice"},
+		{"label key", "labels: [=r1]\n", `weftd.yaml:1: labels: "" is not the key of a label (letters, digits, dashes, dots, underscores, like rack or example.net/rack)`},
+		{"label value", "labels: [rack=r 1]\n", `weftd.yaml:1: labels: "r 1" is not the value of a label (up to 63 letters, digits, dashes, dots, underscores)`},
+		{"file of BGP", "bgp: {file: bgp.yaml}\n", `weftd.yaml:1: bgp.file: "bgp.yaml" is not an absolute path`},
 		{"id", "nodeID: a/b\n", `weftd.yaml:1: nodeID: "a/b" is not an id (up to 64 letters, digits, dashes, dots and underscores)`},
 		{"line break in a value", "listen: \"a\\nb\"\n", `weftd.yaml:1: listen: "a\nb" is not host:port (like 127.0.0.1:9479)`},
 	} {
