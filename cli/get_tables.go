@@ -64,7 +64,7 @@ func restart(r fabric.BGPRestart) string {
 }
 
 func peerTable(objects []stored, wide bool) *table {
-	head := []string{"NAME", "NODES…", "PEER…", "ASN", "IMPORT…", "EXPORT…"}
+	head := []string{"NAME…", "NODES…", "PEER…", "ASN", "IMPORT…", "EXPORT…"}
 	if wide {
 		head = append(head, "FAMILIES", "AUTH", "HOPS", "SOURCE", "MAX-PREFIXES", "SENDS", "DESCRIPTION", "REVISION")
 	}
