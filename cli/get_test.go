@@ -53,7 +53,7 @@ kind: BGPPrefix
 metadata: {name: always}
 spec: {nodes: {}, prefixes: [203.0.113.82/32]}
 ---
-` + routedYAML
+` + routingYAML
 
 func TestObjectTables(t *testing.T) {
 	byKind := make(map[string][]stored)

@@ -9,7 +9,7 @@ import (
 	"github.com/weft-net/weft/store"
 )
 
-const routedYAML = `apiVersion: weft/v1
+const routingYAML = `apiVersion: weft/v1
 kind: Fabric
 metadata: {name: prod}
 spec:
@@ -98,7 +98,7 @@ type step struct {
 // sessions it says would reset.
 func TestBGPObjectsThroughTheRealEtcd(t *testing.T) {
 	env := etcd(t)
-	if r := command(t, env, routedYAML, "apply", "-f", "-"); r.code != exitDone {
+	if r := command(t, env, routingYAML, "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}
 	join(t, env, nodeOf("host5", 0, "198.18.0.5", ""))
@@ -110,7 +110,7 @@ func TestBGPObjectsThroughTheRealEtcd(t *testing.T) {
 		"NAME":     replaced("[tors-in]", "[tors-inn]"),
 		"CLASH":    replaced("nodes: {role: edge}\n  peer: {address: 198.18.9.9}", "nodes: {}\n  peer: {gateways: all}"),
 		"TYPO":     replaced("md5File", "md5file"),
-		"FABRIC":   strings.Replace(routedYAML, "perNode", "65000, timers: {hold: 30s}", 1),
+		"FABRIC":   strings.Replace(routingYAML, "perNode", "65000, timers: {hold: 30s}", 1),
 		"HALF":     objectsYAML[:strings.Index(objectsYAML, "---\napiVersion: weft/v1\nkind: BGPPolicy")],
 	}, []step{
 		{"get bgppeers", exitDone},
@@ -148,7 +148,7 @@ func TestBGPObjectsThroughTheRealEtcd(t *testing.T) {
 // several objects in one file.
 func TestWhatGetPrintsCanBeAppliedForAllKinds(t *testing.T) {
 	env := etcd(t)
-	if r := command(t, env, routedYAML+objectsYAML, "apply", "-f", "-"); r.code != exitDone {
+	if r := command(t, env, routingYAML+objectsYAML, "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}
 	for _, f := range []string{formYAML, formJSON} {
@@ -170,7 +170,7 @@ func TestWhatGetPrintsCanBeAppliedForAllKinds(t *testing.T) {
 // when told to; it is in nobody else's way.
 func TestUnreadableObjects(t *testing.T) {
 	env := etcd(t)
-	if r := command(t, env, routedYAML+objectsYAML, "apply", "-f", "-"); r.code != exitDone {
+	if r := command(t, env, routingYAML+objectsYAML, "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}
 	const newer = `{"apiVersion":"weft/v1","kind":"BGPPeer","metadata":{"name":"newer"},"spec":{"nodes":{},"peer":{"satellite":"all"},"asn":"external"}}`
@@ -199,7 +199,7 @@ func TestBGPObjectsOfAFabricThatDoesNotRoute(t *testing.T) {
 	if r := command(t, env, fabricYAML, "apply", "-f", "-"); r.code != exitDone || r.err != want {
 		t.Errorf("with a Fabric: %+v", r)
 	}
-	if r := command(t, env, strings.Replace(routedYAML, "perNode", "65010", 1), "apply", "-f", "-"); r.code != exitDone || r.err != "" {
+	if r := command(t, env, strings.Replace(routingYAML, "perNode", "65010", 1), "apply", "-f", "-"); r.code != exitDone || r.err != "" {
 		t.Errorf("once it routes: %+v", r)
 	}
 }
@@ -209,8 +209,8 @@ func TestBGPObjectsOfAFabricThatDoesNotRoute(t *testing.T) {
 func TestApplyIsAllOrNothing(t *testing.T) {
 	env := etcd(t)
 	s := openStore(t, env)
-	mine := planOf(t, s, routedYAML+objectsYAML)
-	if r := command(t, env, routedYAML, "apply", "-f", "-"); r.code != exitDone {
+	mine := planOf(t, s, routingYAML+objectsYAML)
+	if r := command(t, env, routingYAML, "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}
 	if err := write(t.Context(), s, mine); asFailure(err).code != exitFailed {
