@@ -163,3 +163,25 @@ func (a *Agent) WaitStatus(ctx context.Context, what string, ok func(*api.Status
 		return ok(s)
 	}))
 }
+
+// BGP asks the agent about its speaker.
+func (a *Agent) BGP(ctx context.Context) (*api.BGP, error) { return a.api.BGP(ctx) }
+
+// ShutDownBGP takes the host's routes back, as before the host's own shutdown.
+func (a *Agent) ShutDownBGP(ctx context.Context) error { return a.api.BGPShutdown(ctx) }
+
+// WaitBGP waits, at most a minute, until ok is content with the speaker.
+func (a *Agent) WaitBGP(ctx context.Context, what string, ok func(*api.BGP) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return a.explain(await(ctx, a.Name+": "+what, func() error {
+		if !a.Alive() {
+			return errNotRunning
+		}
+		b, err := a.BGP(ctx)
+		if err != nil {
+			return err
+		}
+		return ok(b)
+	}))
+}

@@ -58,6 +58,7 @@ func showLogs(t *testing.T, l *Lab) {
 		for _, cmd := range []string{
 			"tail -n 25 " + h.Agent.LogFile(), l.bin.Weft + " status --config " + h.ConfigFile(),
 			"ip -4 route", "ip -6 route", "ip neigh", "bridge fdb show dev weft.1",
+			l.bin.Weft + " bgp peers --config " + h.ConfigFile(), l.bin.Weft + " bgp routes --config " + h.ConfigFile(),
 		} {
 			words := strings.Fields(cmd)
 			out, err := h.Run(ctx, words[0], words[1:]...)
@@ -144,16 +145,7 @@ func waitPath(ctx context.Context, t *testing.T, from, to *Host, path string) {
 // waitReachable waits until all pods reach each other in both families.
 func waitReachable(ctx context.Context, t *testing.T, l *Lab) {
 	t.Helper()
-	must(t, await(ctx, "all pods to reach each other", func() error {
-		r, err := Probe(ctx, l.PodEndpoints(), ProbeOptions{Drain: 200 * time.Millisecond}, 50*time.Millisecond)
-		if err != nil {
-			return err
-		}
-		if !r.Clean() {
-			return errors.New(strings.Join(r.Losses(), "; "))
-		}
-		return nil
-	}))
+	must(t, l.WaitReachable(ctx))
 }
 
 func TestEveryPodReachesEveryOther(t *testing.T) {

@@ -38,6 +38,41 @@ func (l *Lab) Up(ctx context.Context) error {
 			return err
 		}
 	}
+	return l.WaitReachable(ctx)
+}
+
+// WaitReachable waits, at most a minute, until every pod reaches every other:
+// switches take a while to tell each other what an agent told one of them.
+func (l *Lab) WaitReachable(ctx context.Context) error {
+	if len(l.Pods()) < 2 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return waitClean(ctx, "all pods to reach each other", l.PodEndpoints())
+}
+
+// WaitSessions waits, at most a minute, until all BGP sessions of all agents
+// are established.
+func (l *Lab) WaitSessions(ctx context.Context) error {
+	for _, h := range l.Hosts {
+		if err := h.Agent.WaitBGP(ctx, "all sessions", allEstablished); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allEstablished is nil when an agent has sessions, and all of them are up.
+func allEstablished(b *api.BGP) error {
+	if len(b.Sessions) == 0 {
+		return errors.New("there is no session")
+	}
+	for _, s := range b.Sessions {
+		if s.State != "established" {
+			return fmt.Errorf("%s is %s: %s", s.Key, s.State, s.Reason)
+		}
+	}
 	return nil
 }
 
