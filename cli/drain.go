@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -114,7 +115,7 @@ func (a *app) followDrain(ctx context.Context, s *store.Store, name string) (las
 			return last, unreachable(err)
 		}
 		if d.State != last.State {
-			a.printf("  %s after %s\n", drainWords(*d), span(d.At.Sub(d.Since)))
+			a.printf("%s", stageText(*d))
 		}
 		if last = *d; d.State == stateQuiet {
 			return last, nil
@@ -125,6 +126,21 @@ func (a *app) followDrain(ctx context.Context, s *store.Store, name string) (las
 		case <-tick.C:
 		}
 	}
+}
+
+// stageText is a stage with the time since the drain was asked for, on one
+// line or more.
+func stageText(d fabric.Drain) string {
+	if d.State == "" {
+		return ""
+	}
+	var b strings.Builder
+	when := span(d.At.Sub(d.Since))
+	for _, line := range wrap(drainWords(d), screen-margin) {
+		fmt.Fprintf(&b, "  %-*s%s\n", margin-2, when, line)
+		when = ""
+	}
+	return b.String()
 }
 
 // readDrain reads how far a node's drain is; ErrNotFound: it is not drained.

@@ -44,6 +44,11 @@ func TestBadUsage(t *testing.T) {
 		{"nodes a", nil, "weft nodes takes no argument \"a\"; see `weft nodes --help`"},
 		{"nodes -o xml", nil, `invalid argument "xml" for "-o, --output" flag: want one of table, wide, json, yaml`},
 		{"nodes --etcd", nil, "unknown flag: --etcd"},
+		{"bgp why", nil, "weft bgp why needs PREFIX; see `weft bgp why --help`"},
+		{"bgp why x", nil, `"x" is neither a prefix nor an address (like 10.244.7.0/24 or 10.244.7.9)`},
+		{"bgp routes 10.244.7.1/24", nil, "10.244.7.1/24 has host bits set (did you mean 10.244.7.0/24?)"},
+		{"bgp tor-config", nil, "weft bgp tor-config needs --for KIND (frr, bird, eos, nxos, junos, sonic)"},
+		{"node drain", nil, "weft node drain needs NAME; see `weft node drain --help`"},
 		{"apply", nil, "no file is given, want -f FILE (or - for standard input)"},
 		{"validate -f /nonexistent", nil, "/nonexistent: no such file or directory"},
 		{"validate -f /", nil, "/: is a directory"},
@@ -110,7 +115,8 @@ func TestUnreachable(t *testing.T) {
 	for line, want := range map[string]string{
 		"nodes": etcdDown, "leases": etcdDown, "get fabric": etcdDown, "delete fabric a": etcdDown, "apply -f -": etcdDown, "diff -f -": etcdDown,
 		"lease reserve 10.0.0.0/24 --node a": etcdDown, "lease unreserve 10.0.0.0/24": etcdDown, "node remove a": etcdDown,
-		"status": agentDown, "hold release": agentDown,
+		"status": agentDown, "hold release": agentDown, "bgp peers": agentDown, "bgp routes": agentDown, "bgp why 10.0.0.0/24": agentDown, "bgp shutdown": agentDown,
+		"node drain a": etcdDown, "node undrain a": etcdDown, "bgp tor-config --for frr --asn 1 --address 198.18.0.1/24": etcdDown,
 	} {
 		if r := command(t, env, fabricYAML, strings.Fields(line)...); r.code != exitUnreachable || r.err != want {
 			t.Errorf("weft %s: exit code %d\ngot:  %swant: %s", line, r.code, r.err, want)
