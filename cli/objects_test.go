@@ -174,18 +174,34 @@ func TestUnreadableObjects(t *testing.T) {
 		t.Fatal(r.err)
 	}
 	const newer = `{"apiVersion":"weft/v1","kind":"BGPPeer","metadata":{"name":"newer"},"spec":{"nodes":{},"peer":{"satellite":"all"},"asn":"external"}}`
-	garbage := []store.Change{{Key: "bgppeers/garbage", Value: []byte("{]")}, {Key: "bgppeers/newer", Value: []byte(newer)}}
-	if err := openStore(t, env).Apply(t.Context(), garbage); err != nil {
+	// One that is fine by itself, and names a policy that somebody deleted.
+	const orphan = `{"apiVersion":"weft/v1","kind":"BGPPeer","metadata":{"name":"orphan"},"spec":{"nodes":{},"peer":{"address":"192.0.2.1"},"asn":"65001","import":["gone"]}}`
+	s := openStore(t, env)
+	garbage := []store.Change{
+		{Key: "bgppeers/garbage", Value: []byte("{]")}, {Key: "bgppeers/newer", Value: []byte(newer)}, {Key: "bgppeers/orphan", Value: []byte(orphan)},
+	}
+	if err := s.Apply(t.Context(), garbage); err != nil {
 		t.Fatal(err)
 	}
-	steps(t, env, "objects-unreadable", map[string]string{"FILE": objectsYAML}, []step{
+	steps(t, env, "objects-unreadable", map[string]string{"FILE": objectsYAML, "OTHER": strings.Replace(objectsYAML, "65010:1", "65010:7", 1)}, []step{
 		{"get bgppeers", exitDone},
 		{"get bgppeer garbage", exitFailed},
 		{"get bgppeer newer -o json", exitDone},
 		{"apply -f FILE", exitDone},
+		{"apply -f OTHER", exitDone}, // what was wrong before is no obstacle
 		{"delete bgppeer garbage newer", exitDone},
 		{"get bgppeers", exitDone},
 	})
+	_, rev, err := s.Get(t.Context(), keyOfFabric)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(t.Context(), []store.Change{{Key: keyOfFabric, Value: []byte("{]"), ModRev: rev}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := command(t, env, "", "delete", "fabric", "whatever"); r.code != exitDone {
+		t.Errorf("a Fabric that nobody can read stays for ever: %+v", r)
+	}
 }
 
 // TestBGPObjectsOfAFabricThatDoesNotRoute: they wait, and whoever writes them

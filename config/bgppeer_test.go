@@ -154,6 +154,7 @@ func TestBadPeers(t *testing.T) {
 		{"  nodes: {}\n  peer: {nodes: {}}\n  asn: external\n  routeReflector: {clusterID: 192.0.2.1}\n", "7: spec.asn: is external, but routes are only reflected within an AS (RFC 4456), want internal"},
 		{"  nodes: {}\n  peer: {nodes: {}}\n  asn: internal\n  routeReflector: {}\n", "8: spec.routeReflector.clusterID: is missing, want a number in the form of an IPv4 address, the same for all reflectors of these nodes (like 192.0.2.1)"},
 		{"  nodes: {}\n  peer: {nodes: {}}\n  asn: internal\n  routeReflector:\n    clusterID: 'fd00::1'\n", "9: spec.routeReflector.clusterID: fd00::1 is not a cluster id (in the form of an IPv4 address, like 192.0.2.1)"},
+		{"  nodes: {}\n  peer: {nodes: {}}\n  asn: internal\n  routeReflector: {clusterID: 0.0.0.0}\n", "8: spec.routeReflector.clusterID: 0.0.0.0 is not a cluster id (in the form of an IPv4 address, like 192.0.2.1)"},
 		{"  nodes: {}\n  peer: {interface: eth0}\n  asn: external\n  multihop: 2\n", "8: spec.multihop: is set, but the neighbour at peer.interface is on the same link"},
 		{"  nodes: {}\n  peer: {interface: eth0}\n  asn: external\n  sourceInterface: eth1\n", "8: spec.sourceInterface: is set, but peer.interface says it already"},
 		{"  nodes: {}\n  peer: {address: 198.18.1.1}\n  asn: external\n  sourceAddress: 'fd00::1'\n", "8: spec.sourceAddress: fd00::1 and peer.address 198.18.1.1 are not of one family"},
