@@ -181,6 +181,7 @@ func (a *app) showResets(before, after bgp.Objects, nodes []*fabric.Peer) {
 		}
 		return
 	}
+	a.noteNumberless(after.Spec, nodes)
 	resets := bgp.DiffResets(before, after, nodes)
 	if len(resets) == 0 {
 		a.printf("sessions: none resets or ends, what changes does so in place\n")
@@ -189,6 +190,28 @@ func (a *app) showResets(before, after bgp.Objects, nodes []*fabric.Peer) {
 	a.printf("sessions that reset or end, one at a time:\n")
 	for _, line := range resets {
 		a.printItem(line)
+	}
+}
+
+// noteNumberless says which nodes would have no AS number. They are no reason
+// to refuse a change: their speakers stay as they are.
+func (a *app) noteNumberless(s *fabric.Spec, nodes []*fabric.Peer) {
+	if !routes(s) {
+		return
+	}
+	const most = 3
+	n := 0
+	for _, node := range nodes {
+		_, err := bgp.ASNOf(&s.BGP, &node.Node)
+		if err == nil {
+			continue
+		}
+		if n++; n <= most {
+			fmt.Fprintf(a.Err, "note: %v\n", err)
+		}
+	}
+	if n > most {
+		fmt.Fprintf(a.Err, "note: and so for %s more\n", count(n-most, "node", "nodes"))
 	}
 }
 

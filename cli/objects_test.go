@@ -111,6 +111,7 @@ func TestBGPObjectsThroughTheRealEtcd(t *testing.T) {
 		"CLASH":    replaced("nodes: {role: edge}\n  peer: {address: 198.18.9.9}", "nodes: {}\n  peer: {gateways: all}"),
 		"TYPO":     replaced("md5File", "md5file"),
 		"FABRIC":   strings.Replace(routingYAML, "perNode", "65000, timers: {hold: 30s}", 1),
+		"RACKS":    strings.Replace(routingYAML, "perNode", "perLabel, asns: {r1: 65001}", 1),
 		"HALF":     objectsYAML[:strings.Index(objectsYAML, "---\napiVersion: weft/v1\nkind: BGPPolicy")],
 	}, []step{
 		{"get bgppeers", exitDone},
@@ -131,6 +132,7 @@ func TestBGPObjectsThroughTheRealEtcd(t *testing.T) {
 		{"diff -f PLACE", exitNo},
 		{"apply -f PASSWORD --dry-run", exitDone},
 		{"diff -f FABRIC", exitNo},
+		{"diff -f RACKS", exitNo}, // the node has no label yet
 		{"apply -f NAME", exitFailed},
 		{"apply -f CLASH", exitFailed},
 		{"delete bgppolicy tors-in", exitFailed},
