@@ -224,3 +224,19 @@ func TestFIBFlapBetweenTakes(t *testing.T) {
 		t.Errorf("%v is asked for again", u)
 	}
 }
+
+// Prefixes that come and go, each another one, leave nothing behind.
+func TestFIBForgets(t *testing.T) {
+	f := NewFIB()
+	for i, c := range many(1000, addr("198.18.0.1")) {
+		c.NextHops = []netip.Addr{addr(fmt.Sprintf("198.18.%d.%d", i/250, i%250+1))}
+		f.Learn([]Change{c})
+		f.Resolve(map[netip.Addr][]kernel.Hop{c.NextHops[0]: {{Link: "eth0", Gateway: c.NextHops[0]}}})
+		f.Take()
+		f.Learn([]Change{{Prefix: c.Prefix}})
+		f.Take()
+	}
+	if n := len(f.routes) + len(f.index) + len(f.sets) + len(f.ways) + len(f.objects.byName) + len(f.objects.displaced); n > 2 {
+		t.Errorf("%d things are left", n)
+	}
+}

@@ -131,6 +131,8 @@ spec:
   asn: internal
   multihop: 4
   sourceInterface: lo
+  prepend: 1
+  med: 5
 ---
 apiVersion: weft/v1
 kind: BGPPeer

@@ -135,15 +135,13 @@ func (p *planner) prepends() []Rule {
 type policy struct {
 	rules []Rule
 	peers [][]string // per rule, whom it is for; none: everybody
-	// named is the families whose default route a rule that does not reject
-	// asks for by its name.
-	named fabric.PerFamily[bool]
 }
 
-// policyRules are the rules of some policies that concern one session. A
-// policy that is not there or cannot be read is left out, whole: what remains
-// are the other policies and the defaults, which are safe, while a session
-// taken down would cost the node its routes.
+// policyRules are the rules of some policies that concern one session, and the
+// families whose default route one of them asks for by its name. A policy that
+// is not there or cannot be read is left out, whole: what remains are the other
+// policies and the defaults, which are safe, while a session taken down would
+// cost the node its routes.
 func (p *planner) policyRules(o *fabric.BGPPeer, e end, names []string) (rules []Rule, named fabric.PerFamily[bool]) {
 	for _, name := range names {
 		compiled := p.policy(name)
@@ -152,12 +150,16 @@ func (p *planner) policyRules(o *fabric.BGPPeer, e end, names []string) (rules [
 			continue
 		}
 		for i, r := range compiled.rules {
-			if to := compiled.peers[i]; len(to) == 0 || slices.Contains(to, o.Name) || slices.Contains(to, e.String()) {
-				rules = append(rules, r)
+			to := compiled.peers[i]
+			if len(to) > 0 && !slices.Contains(to, o.Name) && !slices.Contains(to, e.String()) {
+				continue
 			}
-		}
-		for _, f := range fabric.Families {
-			named.Set(f, named.Get(f) || compiled.named.Get(f))
+			rules = append(rules, r)
+			for _, f := range fabric.Families {
+				if r.Action != Reject && slices.Contains(r.Match.Prefixes, PrefixRange{Prefix: defaultRoute(f)}) {
+					named.Set(f, true)
+				}
+			}
 		}
 	}
 	return rules, named
@@ -199,11 +201,6 @@ func compile(o *fabric.BGPPolicy) (*policy, error) {
 		}
 		out.rules = append(out.rules, r)
 		out.peers = append(out.peers, from.Match.Peers)
-		for _, f := range fabric.Families {
-			if r.Action != Reject && slices.Contains(r.Match.Prefixes, PrefixRange{Prefix: defaultRoute(f)}) {
-				out.named.Set(f, true)
-			}
-		}
 	}
 	return out, nil
 }

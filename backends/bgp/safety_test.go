@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -74,6 +75,21 @@ func TestDefaultExport(t *testing.T) {
 	}
 }
 
+// A list that is empty would match everything, so there is no rule with one.
+func TestWithoutNetworksNothingIsLetIn(t *testing.T) {
+	f := factsOf(parsed(t, dualStack+tors), node(1))
+	f.Gateways = []netip.Addr{addr("198.18.0.254")}
+	f.Spec.Network = fabric.PerFamily[netip.Prefix]{}
+	f.Subnets = nil
+	f.BGP.Peers[0].Spec.Families = []string{"ipv4"}
+	d, _ := Plan(f)
+	for _, p := range []string{"10.244.2.0/24", "192.0.2.0/24", "0.0.0.0/0"} {
+		if s := d.Sessions[0]; decides(s.Import, prefix(p), nil, true) != Reject || decides(s.Export, prefix(p), nil, true) != Reject {
+			t.Errorf("%s passes", p)
+		}
+	}
+}
+
 // A policy that accepts everything does not mean the default route.
 func TestDefaultRouteIsAskedForByName(t *testing.T) {
 	policy := `
@@ -86,11 +102,14 @@ spec: {rules: [RULES]}
 `
 	for rules, want := range map[string][2]Action{
 		`{action: accept}`: {Reject, Reject},
-		`{match: {prefixes: [{prefix: 0.0.0.0/0, max: 32}]}, action: accept}`:                                   {Reject, Reject},
-		`{match: {prefixes: [{prefix: 0.0.0.0/0}]}, action: reject}, {action: accept}`:                          {Reject, Reject},
-		`{match: {prefixes: [{prefix: 0.0.0.0/0}]}, action: accept}`:                                            {Accept, Reject},
-		`{match: {prefixes: [{prefix: "::/0"}]}, action: accept}`:                                               {Reject, Accept},
-		`{match: {prefixes: [{prefix: 0.0.0.0/0}]}, set: {localPreference: 1}, action: next}, {action: accept}`: {Accept, Reject},
+		`{match: {prefixes: [{prefix: 0.0.0.0/0, max: 32}]}, action: accept}`:                                    {Reject, Reject},
+		`{match: {prefixes: [{prefix: 0.0.0.0/0}]}, action: reject}, {action: accept}`:                           {Reject, Reject},
+		`{match: {prefixes: [{prefix: 0.0.0.0/0}], communities: [no-export]}, action: reject}, {action: accept}`: {Reject, Reject},
+		`{match: {prefixes: [{prefix: 0.0.0.0/0}], peers: [other]}, action: reject}, {action: accept}`:           {Reject, Reject},
+		`{match: {prefixes: [{prefix: 0.0.0.0/0}], peers: [other]}, action: accept}, {action: accept}`:           {Reject, Reject},
+		`{match: {prefixes: [{prefix: 0.0.0.0/0}]}, action: accept}`:                                             {Accept, Reject},
+		`{match: {prefixes: [{prefix: "::/0"}]}, action: accept}`:                                                {Reject, Accept},
+		`{match: {prefixes: [{prefix: 0.0.0.0/0}]}, set: {localPreference: 1}, action: next}, {action: accept}`:  {Accept, Reject},
 	} {
 		f := factsOf(parsed(t, dualStack+tors+strings.ReplaceAll(policy, "RULES", rules)), node(1))
 		f.Gateways = []netip.Addr{addr("198.18.0.254")}
@@ -126,6 +145,10 @@ func checkSafe(t *testing.T, f Facts, d Desired) {
 			if last := rules[len(rules)-1]; last.Action != Reject || !last.Match.empty() {
 				t.Errorf("%s: the last rule is %+v", s.Key, last)
 			}
+		}
+		within := s.RemoteASN != 0 && s.RemoteASN == cmp.Or(s.LocalASN, d.Global.ASN)
+		if within && slices.ContainsFunc(s.Export, func(r Rule) bool { return r.Set.Prepend > 0 }) {
+			t.Errorf("%s: a path within the AS would hold its number", s.Key)
 		}
 		for _, own := range f.Subnets {
 			for _, p := range []netip.Prefix{own, netip.PrefixFrom(own.Addr(), own.Addr().BitLen())} {
