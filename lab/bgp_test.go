@@ -81,8 +81,8 @@ func (h *Host) status(ctx context.Context, t *testing.T) *api.Status {
 func TestBGPUsesBothToRs(t *testing.T) {
 	t.Parallel()
 	ctx, l := upBGP(t, topologies.Routers)
-	h1, h2 := l.Host("h1"), l.Host("h2")
-	for _, p := range h2.status(ctx, t).Lease.Subnets {
+	h1, h3 := l.Host("h1"), l.Host("h3")
+	for _, p := range h3.status(ctx, t).Lease.Subnets {
 		f := fabric.FamilyOf(p.Addr())
 		want := []Route{{Dst: p, Hops: []Hop{{torSegment(torNumber(1, 1), f).gateway, "eth0"}, {torSegment(torNumber(1, 2), f).gateway, "eth1"}}}}
 		var got []Route

@@ -100,9 +100,25 @@ func (u *user) run(args ...string) (string, int) {
 }
 
 func TestDemo(t *testing.T) {
-	t.Parallel()
-	out, code := newUser(t).run("demo")
-	if code != 0 || !strings.Contains(out, "packets lost: 0") {
+	for name, words := range map[string][]string{
+		"demo": {"h1-a", "h3-b", "direct", "vxlan", "ipv4", "ipv6", "10.244.", "fd00:10:244:"},
+		"demo-bgp": {
+			"h1-a", "h4-a", "established", "64901", "4200000001", "t1a loses", "t1a comes back",
+			"ipv4", "ipv6", "10.244.", "fd00:10:244:", "198.18.1.1 eth0, 198.18.101.1 eth1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			demonstrate(t, name, words)
+		})
+	}
+}
+
+// demonstrate runs a demo as anybody would, and looks at what it shows.
+func demonstrate(t *testing.T, name string, words []string) {
+	t.Helper()
+	out, code := newUser(t).run(name)
+	if code != 0 || !strings.HasSuffix(out, "packets lost: 0\n"+lastWords(out)) {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 	for line := range strings.Lines(out) {
@@ -110,12 +126,15 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
-	for _, want := range []string{"h1-a", "h3-b", "direct", "vxlan", "ipv4", "ipv6", "10.244.", "fd00:10:244:"} {
+	for _, want := range words {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing", want)
 		}
 	}
 }
+
+// lastWords is the last chapter of a demo.
+func lastWords(out string) string { return out[max(0, strings.LastIndex(out, "\n[")):] }
 
 func TestDemoFailsWithoutItsPrograms(t *testing.T) {
 	t.Parallel()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/lab"
 	"github.com/weft-net/weft/lab/topologies"
@@ -77,7 +78,7 @@ func (d *demoBGP) tell(ctx context.Context, l *lab.Lab) error {
 		fmt.Fprint(d.out, r.Matrix(f))
 	}
 	fmt.Fprintf(d.out, "\n  %s\n", r.Summary())
-	d.say("Sessions, one with each gateway of the default routes, and routes accepted:")
+	d.say("Sessions with all gateways of default routes, and routes accepted:")
 	return errors.Join(d.verdict(r), d.sessions(ctx, l), d.loseToR(ctx, l), d.killAgent(ctx, l))
 }
 
@@ -85,7 +86,7 @@ func (d *demoBGP) tell(ctx context.Context, l *lab.Lab) error {
 func (d *demoBGP) sessions(ctx context.Context, l *lab.Lab) error {
 	rows := [][]string{{"HOST", "AS", "PEER", "ITS AS", "STATE", "IPV4", "IPV6"}}
 	for _, h := range l.Hosts {
-		b, err := h.Agent.BGP(ctx)
+		b, err := counted(ctx, h)
 		if err != nil {
 			return err
 		}
@@ -98,6 +99,22 @@ func (d *demoBGP) sessions(ctx context.Context, l *lab.Lab) error {
 	}
 	table(d.out, rows...)
 	return nil
+}
+
+// counted is what an agent says of its sessions once it has counted the routes
+// on each, which it does every few seconds; where there are none, without.
+func counted(ctx context.Context, h *lab.Host) (*api.BGP, error) {
+	short, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_ = h.Agent.WaitBGP(short, "routes", func(b *api.BGP) error {
+		for _, s := range b.Sessions {
+			if s.Families.IPv4.Accepted+s.Families.IPv6.Accepted == 0 {
+				return errors.New("none yet")
+			}
+		}
+		return nil
+	})
+	return h.Agent.BGP(ctx)
 }
 
 // routes shows both sides: the pods' subnets as a host's kernel has them, and
