@@ -3,8 +3,10 @@ package agent
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/agent/routing"
 	"github.com/weft-net/weft/backends/bgp"
@@ -125,6 +127,11 @@ func TestLearntRoutesReachTheKernel(t *testing.T) {
 	if s.fib.Routes != 2 || s.fib.Groups != 1 || s.fib.Refused != 2 || s.fib.Lacking != 0 || s.lacking != 0 {
 		t.Errorf("%+v, %d peers lacking", s.fib, s.lacking)
 	}
+	for _, link := range []string{"eth1", "eth2"} { // packets come back by either
+		if v, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + link + "/rp_filter"); err != nil || strings.TrimSpace(string(v)) != "2" {
+			t.Errorf("rp_filter of %s: %q, %v", link, v, err)
+		}
+	}
 	for _, p := range l.peers() {
 		if want := map[string]string{"peer-002": "via 198.18.1.1 on eth1, 198.18.2.1 on eth2", "peer-003": "via 198.18.1.1 on eth1"}[p.Name]; p.Path != "bgp" || p.Reason != want || !p.Programmed {
 			t.Errorf("%s: path %s, reason %q, programmed %t; want %q", p.Name, p.Path, p.Reason, p.Programmed, want)
@@ -187,14 +194,18 @@ func TestLinkDownMovesAllRoutesAtOnce(t *testing.T) {
 // poll goes round as the loop does, at the kernel's word, until it is so.
 func poll(t *testing.T, l *loop, so func() bool) {
 	t.Helper()
-	for range 100 {
+	deadline := time.After(30 * time.Second)
+	for {
 		l.round()
 		if so() {
 			return
 		}
-		<-l.host.Changed()
+		select {
+		case <-l.host.Changed():
+		case <-deadline:
+			t.Fatal("it never comes to be so")
+		}
 	}
-	t.Fatal("it never comes to be so")
 }
 
 func groups(t *testing.T) string {

@@ -86,7 +86,7 @@ func ownerOf(s *fabric.Snapshot, p netip.Prefix) (*fabric.Peer, netip.Prefix) {
 }
 
 // learnt are the ways to the prefix, also those that are kept out; where nobody
-// told of it, those to the closest prefix around it.
+// told of it, those to the closest prefix around it that are let in.
 func (q *question) learnt(ctx context.Context) ([]bgp.Path, error) {
 	paths, err := q.a.routing.Received(ctx, "")
 	if err != nil {
@@ -98,7 +98,7 @@ func (q *question) learnt(ctx context.Context) ([]bgp.Path, error) {
 	}
 	longest := -1
 	for _, p := range paths {
-		if covers(p.Prefix, q.asked) && p.Prefix.Bits() > longest {
+		if p.Rejected == "" && covers(p.Prefix, q.asked) && p.Prefix.Bits() > longest {
 			longest, q.prefix = p.Prefix.Bits(), p.Prefix
 		}
 	}
@@ -125,7 +125,10 @@ func (q *question) announced(context.Context) (state, detail string) {
 		if q.owner != nil && !q.owner.CanReceive(fabric.PathBGP) {
 			return stationFault, q.owner.Name + " does not say that it routes by BGP"
 		}
-		return stationUnknown, "another node's: ask there"
+		if q.owner == nil {
+			return stationUnknown, "it is not this node's"
+		}
+		return stationUnknown, "ask on " + q.owner.Name
 	}
 	for _, a := range s.Announced {
 		if a.Prefix == q.prefix {
