@@ -50,6 +50,7 @@ type planner struct {
 	policies map[string]*policy        // compiled so far, by name
 	extra    map[string][]netip.Prefix // by BGPPrefix, see declared
 	taken    map[netip.Addr]string     // far ends that have a session: its key
+	longest  fabric.PerFamily[int]     // lease that a route can be to, see leases
 }
 
 func newPlanner(f Facts) *planner {
@@ -114,7 +115,22 @@ func (p *planner) known() bool {
 	if p.global.Multipath < 1 {
 		p.global.Multipath = fabric.BGPMultipath
 	}
+	p.leases()
 	return true
+}
+
+// leases finds how long a prefix can be and still be a node's subnet: leases
+// outlive a change of the Fabric's subnet length.
+func (p *planner) leases() {
+	for _, f := range fabric.Families {
+		p.longest.Set(f, max(p.Spec.SubnetLength.Get(f), p.Spec.Network.Get(f).Bits()))
+	}
+	for _, peer := range p.Peers {
+		for _, s := range peer.Subnets {
+			f := fabric.FamilyOf(s.Prefix.Addr())
+			p.longest.Set(f, max(p.longest.Get(f), s.Prefix.Bits()))
+		}
+	}
 }
 
 func restartTime(r fabric.BGPRestart, otherwise fabric.Duration) time.Duration {

@@ -141,3 +141,32 @@ func TestBothEndsAgree(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkPlan is a reflector of many clients, and one node of a large fabric
+// that peers with its switches.
+func BenchmarkPlan(b *testing.B) {
+	var nodes []*fabric.Peer
+	for i := range 10000 {
+		p := node(i%200+1, []string{"role=client", "role=reflector"}[i/2%100/99])
+		p.ID, p.Index = fabric.NodeID(fmt.Sprintf("id-%05d", i)), uint32(i+1)
+		p.Underlay.IPv4 = netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+		nodes = append(nodes, p)
+	}
+	for _, bb := range []struct {
+		name, yaml string
+		nodes      []*fabric.Peer
+	}{
+		{"reflector-of-200", strings.ReplaceAll(dualStack, "perNode", `"65000"`) + reflectors, nodes[:202]},
+		{"tors-in-10000", dualStack + tors + prefixes, nodes},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			f := factsOf(parsed(b, bb.yaml), bb.nodes[198], bb.nodes...)
+			f.Gateways = []netip.Addr{addr("198.19.0.1"), addr("198.19.0.2")}
+			b.ReportAllocs()
+			for b.Loop() {
+				d, _ := Plan(f)
+				b.ReportMetric(float64(len(d.Sessions)), "sessions")
+			}
+		})
+	}
+}

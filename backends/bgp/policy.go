@@ -50,7 +50,7 @@ func (p *planner) importRules(o *fabric.BGPPeer, e end) []Rule {
 	var networks []PrefixRange
 	for _, f := range fabric.Families {
 		if n := p.Spec.Network.Get(f); n.IsValid() {
-			networks = append(networks, PrefixRange{Prefix: n.Masked(), Min: n.Bits(), Max: max(p.Spec.SubnetLength.Get(f), n.Bits())})
+			networks = append(networks, PrefixRange{Prefix: n.Masked(), Min: n.Bits(), Max: p.longest.Get(f)})
 		}
 	}
 	return append(out, closing(ruleNetworks, networks)...)

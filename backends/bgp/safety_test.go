@@ -58,6 +58,20 @@ func TestDefaultImport(t *testing.T) {
 	}
 }
 
+// A lease that is longer than new ones would be is in force still.
+func TestEarlierLeasesAreLetIn(t *testing.T) {
+	other := node(2)
+	other.Subnets = append(other.Subnets, fabric.Subnet{Prefix: prefix("10.244.7.64/26"), Owner: other.ID})
+	f := factsOf(parsed(t, ipv4Only+tors), node(1), node(1), other)
+	f.Gateways = []netip.Addr{addr("198.18.0.254")}
+	d, _ := Plan(f)
+	for p, want := range map[string]Action{"10.244.7.64/26": Accept, "10.244.2.0/24": Accept, "10.244.7.64/27": Reject} {
+		if got := decides(d.Sessions[0].Import, prefix(p), nil, true); got != want {
+			t.Errorf("%s: got %d, want %d", p, got, want)
+		}
+	}
+}
+
 func TestDefaultExport(t *testing.T) {
 	f := factsOf(parsed(t, ipv4Only+tors+prefixes), node(1, "role=dns"), node(1, "role=dns"), node(2))
 	f.Gateways = []netip.Addr{addr("198.18.0.254")}
