@@ -3,7 +3,6 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"maps"
 
 	"golang.org/x/sys/unix"
 
@@ -147,9 +146,7 @@ func (h *Host) dumpAddrs() error {
 	}, func() {
 		s.addrs.endDump()
 		h.staleHost = false
-		if !maps.Equal(before, s.hostAddrs) {
-			s.reach++
-		}
+		s.compareAddrs(before)
 	})
 }
 

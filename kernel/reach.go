@@ -177,7 +177,19 @@ func (s *state) foldHostAddr(a hostAddr, there, dumping bool) {
 	default:
 		delete(s.hostAddrs, a)
 	}
-	if !dumping && !s.podsOrOurs(a.index) { // a dump is compared as a whole
+	if !dumping && !s.podsOrOurs(a.index) { // see compareAddrs
 		s.reach++
+	}
+}
+
+// compareAddrs counts, after a dump, what no notification had told.
+func (s *state) compareAddrs(before map[hostAddr]struct{}) {
+	for _, sets := range [][2]map[hostAddr]struct{}{{before, s.hostAddrs}, {s.hostAddrs, before}} {
+		for a := range sets[0] {
+			if _, both := sets[1][a]; !both && !s.podsOrOurs(a.index) {
+				s.reach++
+				return
+			}
+		}
 	}
 }

@@ -3,8 +3,9 @@ package kernel
 import (
 	"fmt"
 	"net/netip"
-	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func TestReach(t *testing.T) {
 		{"throw", "ip route add throw 198.19.0.0/16", "198.19.7.7", ""},
 		{"a route of weft's own", own + "ip route add 198.19.0.0/16 nhid 0x56000001 proto 158", "198.19.7.7", ""},
 		{"a route of weft's own, IPv6", "ip -6 route add fd19::/16 via fd18::9 proto 158", "fd19::1", ""},
-		{"a device of weft's own", "ip link add weft0 type bridge; ip link set weft0 address 02:00:00:00:00:05; ip link set weft0 up; ip addr add 10.0.9.1/24 dev weft0", "10.0.9.7", ""},
+		{"a device of weft's own", "ip link add weft9 type veth peer name far9; ip link set far9 up; ip link set weft9 up; ip addr add 10.0.9.1/24 dev weft9", "10.0.9.7", ""},
 		{"down", "ip link set eth1 down", "198.18.1.9", ""},
 		{"without carrier", "ip link set far2 down", "198.18.1.9", ""},
 	}
@@ -85,10 +86,15 @@ func TestReach(t *testing.T) {
 			// A veth's carrier goes a moment after its far end does.
 			late := time.Now().Add(time.Minute)
 			got := reach(t, h, tt.ask)
-			for got != tt.want && strings.Contains(tt.setup, "down") && time.Now().Before(late) {
-				<-h.Changed()
+			waits := func() bool {
+				_, made := h.state.ifaces.byName["weft9"]
+				return got != tt.want && strings.Contains(tt.setup, "down") || made && !h.state.ifaces.byIndex[h.state.ifaces.byName["weft9"]].carrier
+			}
+			for waits() && time.Now().Before(late) {
+				if _, err := h.events.Wait(100); err != nil {
+					t.Fatal(err)
+				}
 				got = reach(t, h, tt.ask)
-				h.waiter.rearm()
 			}
 			if got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
@@ -143,7 +149,7 @@ func TestReachVersion(t *testing.T) {
 		return h.ReachVersion() > before
 	}
 	carriers(t, h)
-	inPod := fmt.Sprintf("%d", os.Getpid())
+	inPod := elsewhere(t)
 	before := h.ReachVersion()
 	for _, quiet := range []string{
 		"ip route add blackhole 10.77.0.0/16 proto 158", "ip route del 10.0.1.0/24", "ip nexthop del id 0x57000020", "ip addr add 10.99.0.1/24 dev weft0", "ip link del weft.1",
@@ -172,6 +178,27 @@ func TestReachVersion(t *testing.T) {
 			t.Errorf("%s: the version did not grow", what)
 		}
 	}
+}
+
+// elsewhere is another namespace, by the id of a thread that is in it.
+func elsewhere(t testing.TB) string {
+	t.Helper()
+	tid, done := make(chan int), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			close(tid)
+			return
+		}
+		tid <- unix.Gettid()
+		<-done
+	}()
+	id, ok := <-tid
+	if !ok {
+		t.Fatal("no second namespace")
+	}
+	t.Cleanup(func() { close(done) })
+	return strconv.Itoa(id)
 }
 
 // carriers waits until the kernel has told that all uplinks have a carrier, at
@@ -216,7 +243,7 @@ func TestReachAfterOverrun(t *testing.T) {
 	if got := reach(t, h, "198.18.1.99"); got != "" || h.ReachVersion() == before {
 		t.Errorf("got %q, version %d after %d", got, h.ReachVersion(), before)
 	}
-	if slices.Contains(h.Addrs(), addr("198.18.1.7")) {
+	if slices.Contains(h.Addrs(), addr("198.18.1.1")) {
 		t.Error("an address that is gone is known still")
 	}
 }
