@@ -17,7 +17,7 @@ import (
 func (a *app) validateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "validate -f FILE", Short: "Check objects in a file, without etcd", Args: args(),
-		Long: "Check objects in a file by themselves, without etcd. What depends on the running\nfabric, such as leases in a network that goes, is checked by apply and diff.",
+		Long: "Check the objects in a file, without etcd. What depends on the running fabric,\nsuch as leases in a network that goes, is checked by apply and diff.",
 	}
 	file := fileFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
@@ -33,7 +33,7 @@ func (a *app) validateCommand() *cobra.Command {
 func (a *app) diffCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff -f FILE", Short: "Show what apply would change", Args: args(),
-		Long: "Show what apply would change. Exits with 0 if nothing would, with 3 if something\nwould, with 1 if apply would refuse it.",
+		Long: "Show what apply would change, and which BGP sessions it would reset and why.\nExits with 0 if nothing would change, with 3 if something would, with 1 if apply\nwould refuse it.",
 	}
 	file := fileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -49,7 +49,7 @@ func (a *app) diffCommand() *cobra.Command {
 func (a *app) applyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "apply -f FILE", Short: "Write objects from a file to the fabric", Args: args(),
-		Long:    "Write objects from a file to the fabric, all or none. They are checked by\nthemselves and against the running fabric; what changes is shown. Nothing is\nwritten if somebody else changes the same objects meanwhile.",
+		Long:    "Write objects from a file to the fabric, all or none. They are checked by\nthemselves and against the running fabric; what changes is shown, and which BGP\nsessions it resets. Nothing is written if somebody else changes the same objects\nmeanwhile.",
 		Example: "  weft apply -f fabric.yaml\n  weft apply -f - --dry-run < fabric.yaml",
 	}
 	file := fileFlag(cmd)
@@ -107,43 +107,57 @@ func (a *app) apply(ctx context.Context, file string, dry bool) (differs bool, e
 	if err != nil {
 		return false, err
 	}
+	var todo considered
 	err = a.withStore(ctx, func(ctx context.Context, s *store.Store) error {
 		stored, err := readShelf(ctx, s)
 		if err != nil {
 			return err
 		}
-		plan, err := plan(stored, objects)
-		if err != nil {
+		if todo.plan, err = plan(stored, objects); err != nil {
 			return err
 		}
-		differs = changed(plan)
-		for _, p := range plan {
+		for _, p := range todo.plan {
 			a.show(p)
 		}
-		if !differs {
+		if !changed(todo.plan) {
 			return nil
 		}
-		if err := a.consider(ctx, s, stored, plan); err != nil || dry {
-			return err
-		}
-		return write(ctx, s, plan)
+		return todo.consider(ctx, s, stored)
 	})
-	return differs, err
+	if err != nil || !changed(todo.plan) {
+		return false, err
+	}
+	a.showResets(todo)
+	if dry {
+		return true, nil
+	}
+	return true, a.write(ctx, todo.plan)
 }
 
-// consider refuses a plan that cannot be carried out, and says what one that
-// can does to sessions.
-func (a *app) consider(ctx context.Context, s *store.Store, stored shelf, plan []planned) error {
+// considered is a plan and what is around it.
+type considered struct {
+	plan          []planned
+	before, after bgp.Objects
+	nodes         []*fabric.Peer
+}
+
+// consider refuses a plan that cannot be carried out as things are.
+func (c *considered) consider(ctx context.Context, s *store.Store, stored shelf) error {
 	snap, err := s.View(ctx)
 	if err != nil {
 		return unreachable(err)
 	}
-	before, after := stored.objects(), stored.after(plan).objects()
-	if reasons := check(plan, before, after, snap); len(reasons) > 0 {
+	c.before, c.after, c.nodes = stored.objects(), stored.after(c.plan).objects(), snap.Peers
+	if reasons := check(c.plan, c.before, c.after, snap); len(reasons) > 0 {
 		return errors.New(strings.Join(reasons, "; "))
 	}
-	a.showResets(before, after, snap.Peers)
 	return nil
+}
+
+// write carries a plan out. It has its own time with etcd: what the plan does
+// to the sessions of a thousand nodes takes a while to find out.
+func (a *app) write(ctx context.Context, plan []planned) error {
+	return a.withStore(ctx, func(ctx context.Context, s *store.Store) error { return write(ctx, s, plan) })
 }
 
 // show prints what happens to one object.
@@ -174,7 +188,8 @@ func (a *app) printItem(text string) {
 }
 
 // showResets says what a change does to sessions that are up.
-func (a *app) showResets(before, after bgp.Objects, nodes []*fabric.Peer) {
+func (a *app) showResets(c considered) {
+	before, after, nodes := c.before, c.after, c.nodes
 	if !routes(before.Spec) && !routes(after.Spec) {
 		if len(after.BGP.Peers)+len(after.BGP.Prefixes) > 0 {
 			fmt.Fprintln(a.Err, "note: objects of BGP do nothing while spec.backend of the Fabric is not bgp")

@@ -35,9 +35,7 @@ func (a *app) deleteCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withStore(cmd.Context(), func(ctx context.Context, s *store.Store) error {
-			return a.delete(ctx, s, objects, deletion{mayBeAbsent: *file != "", dry: *dryRun})
-		})
+		return a.delete(cmd.Context(), objects, deletion{mayBeAbsent: *file != "", dry: *dryRun})
 	}
 	return cmd
 }
@@ -66,35 +64,41 @@ type deletion struct {
 	dry         bool
 }
 
-func (a *app) delete(ctx context.Context, s *store.Store, objects []config.Object, how deletion) error {
-	stored, err := readShelf(ctx, s)
-	if err != nil {
-		return err
-	}
-	plan, absent := planDeletion(stored, objects)
-	for _, o := range absent {
-		if !how.mayBeAbsent {
-			return whyAbsent(stored, o)
+func (a *app) delete(ctx context.Context, objects []config.Object, how deletion) error {
+	var todo considered
+	err := a.withStore(ctx, func(ctx context.Context, s *store.Store) error {
+		stored, err := readShelf(ctx, s)
+		if err != nil {
+			return err
 		}
-		a.printf("%s: not there\n", title(o))
-	}
-	if len(plan) == 0 {
-		return nil
-	}
-	if err := a.deletable(ctx, s, stored, plan); err != nil {
+		var absent []config.Object
+		todo.plan, absent = planDeletion(stored, objects)
+		for _, o := range absent {
+			if !how.mayBeAbsent {
+				return whyAbsent(stored, o)
+			}
+			a.printf("%s: not there\n", title(o))
+		}
+		if len(todo.plan) == 0 {
+			return nil
+		}
+		return todo.considerDeletion(ctx, s, stored)
+	})
+	if err != nil || len(todo.plan) == 0 {
 		return err
 	}
+	a.showResets(todo)
 	if how.dry {
-		for _, p := range plan {
+		for _, p := range todo.plan {
 			a.printf("%s: would be deleted\n", p.title)
 		}
 		a.printf("nothing deleted (dry run)\n")
 		return nil
 	}
-	if err := write(ctx, s, plan); err != nil {
+	if err := a.write(ctx, todo.plan); err != nil {
 		return err
 	}
-	for _, p := range plan {
+	for _, p := range todo.plan {
 		a.printf("%s: deleted\n", p.title)
 	}
 	return nil
@@ -108,9 +112,9 @@ func whyAbsent(stored shelf, o config.Object) error {
 	return &failure{code: exitFailed, err: fmt.Errorf("there is no %s", title(o)), hint: "`weft get " + strings.ToLower(o.Kind) + "` shows what there is"}
 }
 
-// deletable refuses to take the ground away under running nodes, and what
-// other objects name. It lists the sessions that end.
-func (a *app) deletable(ctx context.Context, s *store.Store, stored shelf, plan []planned) error {
+// considerDeletion refuses to take the ground away under running nodes, and
+// what other objects name.
+func (c *considered) considerDeletion(ctx context.Context, s *store.Store, stored shelf) error {
 	snap, err := s.View(ctx)
 	if err != nil {
 		return unreachable(err)
@@ -119,20 +123,19 @@ func (a *app) deletable(ctx context.Context, s *store.Store, stored shelf, plan 
 	for _, p := range snap.Peers {
 		n += len(p.Subnets)
 	}
-	for _, p := range plan {
+	for _, p := range c.plan {
 		if p.key == keyOfFabric && n > 0 {
 			return &failure{code: exitFailed, err: fmt.Errorf("%s: %s leased", p.title, count(n, "subnet is", "subnets are")),
 				hint: "stop the agents and `weft node remove` their nodes first; `weft leases` lists them"}
 		}
 	}
-	before, after := stored.objects(), stored.after(plan).objects()
+	c.before, c.after, c.nodes = stored.objects(), stored.after(c.plan).objects(), snap.Peers
 	var reasons []string
-	for _, c := range newConflicts(before, after, snap.Peers) {
-		reasons = append(reasons, conflictText(c, plan))
+	for _, conflict := range newConflicts(c.before, c.after, c.nodes) {
+		reasons = append(reasons, conflictText(conflict, c.plan))
 	}
 	if len(reasons) > 0 {
 		return &failure{code: exitFailed, err: errors.New(strings.Join(reasons, "; ")), hint: "delete or change that too; nothing was deleted"}
 	}
-	a.showResets(before, after, snap.Peers)
 	return nil
 }
