@@ -2,13 +2,21 @@ package speaker
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	gobgp "github.com/osrg/gobgp/v4/pkg/server"
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/fabric"
 )
+
+// ErrEnded is what calls get after Detach or Shutdown.
+var ErrEnded = errors.New("the speaker was ended")
 
 // Options are what a Speaker is made of.
 type Options struct {
@@ -21,8 +29,51 @@ type Options struct {
 // Speaker is an embedded BGP speaker. Its methods may be called from any
 // goroutine; nothing runs before the first Set.
 type Speaker struct {
-	log  *logrus.Entry
-	kick func()
+	log   *logrus.Entry
+	kick  func()
+	board *board
+	rib   *rib
+	links *links
+	woken chan struct{} // one slot: the tending goroutine has something to do
+	life  atomic.Uint32 // of the server; events of an earlier one are not heard
+	// synced is sticky; it is read without mu.
+	synced [2]atomic.Bool // by the index in fabric.Families
+
+	// mu guards all below. It is held over calls of GoBGP, so GoBGP's callbacks
+	// must not take it.
+	mu        sync.Mutex
+	want      bgp.Desired
+	server    *server // nil while none runs
+	ended     bool
+	sessions  map[string]*session
+	ranges    map[netip.Prefix]*session // applied templates
+	announced map[netip.Prefix]bgp.Announcement
+	policies  string            // signature of those in force
+	keys      map[string]string // of each far end's import and export rules in force
+	stations  map[string]netip.AddrPort
+	pending   bool                 // something is left to do: converge again soon
+	penalties map[string]time.Time // until when sessions stay down
+	reopen    map[string]row       // sessions that were closed to be opened again
+	census    census
+	stopTend  context.CancelFunc
+	tending   sync.WaitGroup
+}
+
+// server is one life of GoBGP.
+type server struct {
+	*gobgp.BgpServer
+	global  bgp.Global
+	started time.Time
+	unwatch context.CancelFunc
+	closing *atomic.Bool // its complaints are of no interest any more
+	served  chan struct{}
+	swept   bool // what an earlier life told was dropped
+}
+
+// session is what GoBGP was told of one session.
+type session struct {
+	applied wire
+	addr    netip.Addr
 }
 
 // New makes a speaker that does nothing yet.
@@ -30,46 +81,94 @@ func New(o Options) *Speaker {
 	if o.Kick == nil {
 		o.Kick = func() {}
 	}
-	return &Speaker{log: o.Log, kick: o.Kick}
+	if o.Log == nil {
+		o.Log = logrus.NewEntry(logrus.StandardLogger())
+	}
+	s := &Speaker{
+		log: o.Log, kick: o.Kick, board: newBoard(), rib: newRIB(), woken: make(chan struct{}, 1),
+		sessions: map[string]*session{}, ranges: map[netip.Prefix]*session{}, announced: map[netip.Prefix]bgp.Announcement{},
+		keys: map[string]string{}, stations: map[string]netip.AddrPort{}, penalties: map[string]time.Time{}, reopen: map[string]row{},
+	}
+	s.links = newLinks(s.wake)
+	return s
 }
 
 // Set makes the speaker do what d says and changes only what differs from what
 // it does. A session that cannot be configured costs only itself: the reason is
-// in its status, and the next Set tries again. An error concerns the speaker as
-// a whole (the port is taken, the server does not start); nothing else was done
-// then, and the next Set tries again.
-func (s *Speaker) Set(ctx context.Context, d bgp.Desired) error { return nil }
+// in its status, and it is tried again. An error concerns the speaker as a whole
+// (the port is taken, the router id is none); the next Set tries again.
+func (s *Speaker) Set(ctx context.Context, d bgp.Desired) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return ErrEnded
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.want = d
+	if s.stopTend == nil {
+		tendCtx, stop := context.WithCancel(context.Background())
+		s.stopTend = stop
+		s.tending.Add(1)
+		go func() {
+			defer s.tending.Done()
+			s.tend(tendCtx)
+		}()
+	}
+	return s.converge(ctx)
+}
 
 // Take hands out what changed since the last call, at most `most` prefixes:
 // the whole set of next hops for each, newest only. More says that further
 // changes wait.
-func (s *Speaker) Take(most int) (changes []bgp.Change, more bool) { return nil, false }
+func (s *Speaker) Take(most int) (changes []bgp.Change, more bool) { return s.rib.take(most) }
 
 // Synced reports whether the peers have told all of a family: at least one
 // session is established, each of those that are has sent end-of-RIB, and all
 // others had the restart time since they were configured to come up. Once true
 // it stays true.
-func (s *Speaker) Synced(f fabric.Family) bool { return false }
-
-// Sessions are the states of all sessions, sorted by key. It is cheap.
-func (s *Speaker) Sessions() []bgp.SessionStatus { return nil }
-
-// Routes are the routes to a prefix, best first, or all where it is invalid.
-func (s *Speaker) Routes(ctx context.Context, prefix netip.Prefix) ([]bgp.Path, error) {
-	return nil, nil
+func (s *Speaker) Synced(f fabric.Family) bool {
+	return s.synced[familyIndex(f)].Load()
 }
 
-// Advertised are the routes told on a session.
-func (s *Speaker) Advertised(ctx context.Context, key string) ([]bgp.Path, error) { return nil, nil }
+func familyIndex(f fabric.Family) int {
+	if f == fabric.Families[0] {
+		return 0
+	}
+	return 1
+}
 
-// Received are the routes heard on a session, also those that the import rules
-// keep out, with the rule that does.
-func (s *Speaker) Received(ctx context.Context, key string) ([]bgp.Path, error) { return nil, nil }
+// Sessions are the states of all sessions, sorted by key. It is cheap: the
+// counts of routes are those of the last census, some seconds ago while routes
+// change.
+func (s *Speaker) Sessions() []bgp.SessionStatus { return s.board.statuses() }
 
-// Detach ends the speaker without a word, as the end of the process would: the
-// peers keep our routes for the restart time. For a restart or an upgrade.
-func (s *Speaker) Detach() {}
+// Detach ends the speaker without a word: the connections end with the process,
+// as in a crash, and the peers keep our routes for the restart time. For a
+// restart or an upgrade; the process must end then. GoBGP is left running until
+// it does, as stopping it would withdraw at a reflector's clients what the
+// other clients told.
+func (s *Speaker) Detach() { s.end() }
 
-// Shutdown withdraws everything, tells the peers that this is an administrative
-// shutdown (RFC 9003) and stops. No peer keeps a route of ours.
-func (s *Speaker) Shutdown(ctx context.Context) error { return nil }
+// end stops what is the speaker's own.
+func (s *Speaker) end() (first bool) {
+	s.mu.Lock()
+	first = !s.ended
+	s.ended = true
+	stop := s.stopTend
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	s.tending.Wait()
+	s.links.stop()
+	return first
+}
+
+func (s *Speaker) wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,292 @@
+package speaker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/testns"
+)
+
+// network is a host and a switch: the test's namespace is the switch's, with
+// the daemons of other makes; the host's outlives the speakers that run in it.
+// Two links: 198.18.0.1 and fd18::1 face the host's 198.18.0.2 and fd18::2 on
+// eth0; 198.18.1.1 faces 198.18.1.2 on eth1.
+type network struct {
+	t    *testing.T
+	host *process
+}
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	testns.New(t)
+	inFRRsGroup(t)
+	n := &network{t: t, host: start(t, true, "sleep", "infinity")}
+	n.in("ip", "link", "set", "lo", "up")
+	for i := range 2 {
+		eth := fmt.Sprintf("eth%d", i)
+		testns.Run(t, "ip", "link", "add", fmt.Sprintf("tor%d", i), "type", "veth", "peer", "name", eth, "netns", fmt.Sprint(n.host.Process.Pid))
+		testns.Run(t, "ip", "address", "add", fmt.Sprintf("198.18.%d.1/24", i), "dev", fmt.Sprintf("tor%d", i))
+		n.in("ip", "address", "add", fmt.Sprintf("198.18.%d.2/24", i), "dev", eth)
+		if i == 0 {
+			testns.Run(t, "ip", "address", "add", "fd18::1/64", "dev", "tor0", "nodad")
+			n.in("ip", "address", "add", "fd18::2/64", "dev", "eth0", "nodad")
+		}
+		testns.Run(t, "ip", "link", "set", fmt.Sprintf("tor%d", i), "up")
+		n.in("ip", "link", "set", eth, "up")
+	}
+	return n
+}
+
+// in runs a program in the host's namespace.
+func (n *network) in(args ...string) string {
+	n.t.Helper()
+	all := append([]string{"--target", fmt.Sprint(n.host.Process.Pid), "--net", "--"}, args...)
+	return testns.Run(n.t, "nsenter", all...)
+}
+
+// process is a daemon of a test's. The kernel kills it when the test does not.
+type process struct {
+	*exec.Cmd
+	output lockedBuffer
+	stop   func()
+}
+
+// start runs a program in the test's namespace, or in one of its own.
+func start(t *testing.T, ownNamespace bool, name string, args ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{Cmd: exec.CommandContext(ctx, name, args...)}
+	p.Stdout, p.Stderr = &p.output, &p.output
+	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if ownNamespace {
+		p.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
+	}
+	if err := p.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = p.Wait() // killed: that is its error
+	}()
+	p.stop = func() { cancel(); <-ended }
+	t.Cleanup(func() {
+		p.stop()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", name, p.output.String())
+		}
+	})
+	return p
+}
+
+// inFRRsGroup gives the test's thread a mount namespace of its own in which
+// root is in the group frrvty, as FRR's daemons demand of who starts them; what
+// they leave in /var/tmp goes with the thread.
+func inFRRsGroup(t *testing.T) {
+	t.Helper()
+	group := filepath.Join(t.TempDir(), "group")
+	write(t, group, "root:x:0:\nfrrvty:x:0:\n")
+	err := unix.Unshare(unix.CLONE_NEWNS)
+	for _, m := range []struct {
+		source, target, kind string
+		flags                uintptr
+	}{
+		{"none", "/", "", unix.MS_REC | unix.MS_PRIVATE},
+		{group, "/etc/group", "", unix.MS_BIND},
+		{"none", "/var/tmp", "tmpfs", 0},
+	} {
+		if err == nil {
+			err = unix.Mount(m.source, m.target, m.kind, m.flags, "")
+		}
+	}
+	if err != nil {
+		t.Fatalf("a mount namespace for FRR: %v", err)
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type frr struct {
+	t   *testing.T
+	dir string
+}
+
+// frr runs zebra and bgpd with files and sockets of their own. bgpd listens on
+// 198.18.0.1 and on every IPv6 address.
+func (n *network) frr(config string) *frr {
+	n.t.Helper()
+	dir := n.t.TempDir()
+	file, empty := filepath.Join(dir, "bgpd.conf"), filepath.Join(dir, "zebra.conf")
+	write(n.t, file, config)
+	write(n.t, empty, "")
+	sock := filepath.Join(dir, "zserv.api")
+	common := []string{"-u", "root", "-g", "root", "--vty_socket", dir, "-P", "0", "-z", sock, "--log", "stdout"}
+	start(n.t, false, "/usr/lib/frr/zebra", append(common, "-f", empty, "-i", filepath.Join(dir, "zebra.pid"))...)
+	poll(n.t, "zebra's socket", func() (bool, string) {
+		_, err := os.Stat(sock)
+		return err == nil, fmt.Sprint(err)
+	})
+	start(n.t, false, "/usr/lib/frr/bgpd", append(common, "-l", "198.18.0.1", "-l", "::", "-f", file, "-i", filepath.Join(dir, "bgpd.pid"))...)
+	return &frr{n.t, dir}
+}
+
+// show runs commands of vtysh's; it says what they said.
+func (f *frr) show(commands ...string) string {
+	args := []string{"--vty_socket", f.dir, "-d", "bgpd"}
+	for _, c := range commands {
+		args = append(args, "-c", c)
+	}
+	out, _ := exec.Command("vtysh", args...).CombinedOutput()
+	return string(out)
+}
+
+// has waits until bgpd uses a route (or does not).
+func (f *frr) has(family, prefix string, want bool) {
+	f.t.Helper()
+	poll(f.t, fmt.Sprintf("FRR: %s %v", prefix, want), func() (bool, string) {
+		out := f.show("show bgp " + family + " unicast")
+		return strings.Contains(out, prefix) == want && !strings.Contains(out, "failed"), out
+	})
+}
+
+// torConfig is FRR in AS 65001 with one neighbour and two networks; more goes
+// into the router's section.
+func torConfig(neighbour, as string, more ...string) string {
+	return fmt.Sprintf(`
+router bgp 65001
+ bgp router-id 198.18.0.1
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ no bgp network import-check
+ timers bgp 3 9
+ neighbor %[1]s remote-as %[2]s
+ neighbor %[1]s timers connect 1
+ %[3]s
+ address-family ipv4 unicast
+  neighbor %[1]s activate
+  network 10.9.0.0/24
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor %[1]s activate
+  network fd99::/64
+ exit-address-family
+`, neighbour, as, strings.Join(more, "\n "))
+}
+
+type bird struct {
+	t    *testing.T
+	sock string
+	stop func()
+}
+
+func (n *network) bird(config string) *bird {
+	n.t.Helper()
+	dir := n.t.TempDir()
+	file, sock := filepath.Join(dir, "bird.conf"), filepath.Join(dir, "bird.ctl")
+	write(n.t, file, config)
+	p := start(n.t, false, "/usr/sbin/bird", "-f", "-c", file, "-s", sock, "-P", filepath.Join(dir, "pid"))
+	return &bird{n.t, sock, p.stop}
+}
+
+func (b *bird) show(args ...string) string {
+	out, _ := exec.Command("/usr/sbin/birdc", append([]string{"-s", b.sock, "show"}, args...)...).CombinedOutput()
+	return string(out)
+}
+
+func (b *bird) has(prefix string, want bool) {
+	b.t.Helper()
+	poll(b.t, fmt.Sprintf("BIRD: %s %v", prefix, want), func() (bool, string) {
+		out := b.show("route", "all")
+		return strings.Contains(out, prefix) == want && strings.Contains(out, "ready"), out
+	})
+}
+
+// birdConfig is BIRD in AS 65011 on the second link, with two networks; routes
+// go into the kernel's table 100, beside FRR's.
+const birdConfig = `
+router id 198.18.1.1;
+protocol device {}
+protocol static { ipv4; route 10.8.0.0/24 blackhole; route 10.9.0.0/24 blackhole; }
+protocol kernel { ipv4 { export where source = RTS_BGP; }; kernel table 100; }
+protocol bgp host {
+	local 198.18.1.1 as 65011;
+	neighbor 198.18.1.2 as 65002;
+	strict bind yes;
+	hold time 9; keepalive time 3; connect retry time 1; connect delay time 1; error wait time 1, 2;
+	graceful restart on;
+	ipv4 { import all; export where source = RTS_STATIC; };
+}
+`
+
+// bothFamilies are those of most sessions.
+var bothFamilies = fabric.PerFamily[bool]{IPv4: true, IPv6: true}
+
+func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func all() []bgp.Rule { return []bgp.Rule{{Name: "all", Action: bgp.Accept}} }
+
+// wanted is a speaker in AS 65002 with a session to the switch and one
+// announcement in each family.
+func wanted(sessions ...bgp.Session) bgp.Desired {
+	return bgp.Desired{
+		Global: bgp.Global{
+			ASN: 65002, RouterID: netip.MustParseAddr("198.18.0.2"), Port: 179, Multipath: 4, RestartTime: 30 * time.Second,
+		},
+		Sessions: sessions,
+		Announcements: []bgp.Announcement{
+			{Prefix: pfx("10.1.0.0/24"), Why: "lease"},
+			{Prefix: pfx("fd10:1::/64"), Why: "lease"},
+		},
+	}
+}
+
+// toTor is a session with the switch's first link, and toBird with its second.
+func toTor() bgp.Session {
+	return bgp.Session{
+		Key: "tors/198.18.0.1", Address: netip.MustParseAddr("198.18.0.1"), RemoteASN: 65001, Port: 179,
+		Hold: 9 * time.Second, Keepalive: 3 * time.Second, ConnectRetry: time.Second, MaxPrefixes: 200000,
+		Families: bothFamilies, Import: all(), Export: all(),
+	}
+}
+
+func toBird() bgp.Session {
+	s := toTor()
+	s.Key, s.Address, s.RemoteASN, s.Families = "tors/198.18.1.1", netip.MustParseAddr("198.18.1.1"), 65011, fabric.PerFamily[bool]{IPv4: true}
+	return s
+}
+
+// testnsRoutes are the kernel's routes of the switch, of both families.
+func testnsRoutes(t *testing.T) string {
+	t.Helper()
+	return testns.Run(t, "ip", "-4", "route", "show", "table", "all") + testns.Run(t, "ip", "-6", "route", "show", "table", "all")
+}
+
+// dialHost opens a plain TCP connection to the speaker from the switch.
+func dialHost() (net.Conn, error) {
+	d := net.Dialer{Timeout: 3 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(198, 18, 0, 1)}}
+	return d.Dial("tcp", "198.18.0.2:179")
+}
+
+func testnsRun(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	return testns.Run(t, name, args...)
+}

@@ -1,0 +1,248 @@
+package speaker
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/weft-net/weft/backends/bgp"
+)
+
+// Both families on one IPv4 session, with the right next hops both ways.
+func TestBothFamiliesOnOneSession(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	far := n.frr(torConfig("198.18.0.2", "65002"))
+	s := n.speaker()
+	s.set(wanted(toTor()))
+	status := s.established("tors/198.18.0.1")
+	if status.RemoteASN != 65001 || status.RouterID != netip.MustParseAddr("198.18.0.1") {
+		t.Errorf("far end is AS %d, %s", status.RemoteASN, status.RouterID)
+	}
+	far.has("ipv4", "10.1.0.0/24", true)
+	far.has("ipv6", "fd10:1::/64", true)
+	// FRR resolves the next hop only if it is ours on the link.
+	poll(t, "FRR uses both", func() (bool, string) {
+		out := testnsRoutes(t)
+		return strings.Contains(out, "10.1.0.0/24 ") && strings.Contains(out, "via 198.18.0.2") &&
+			strings.Contains(out, "fd10:1::/64 ") && strings.Contains(out, "via fd18::2"), out
+	})
+	poll(t, "routes from FRR", func() (bool, string) {
+		r := s.routes()
+		ok := slices.Equal(r[pfx("10.9.0.0/24")], []netip.Addr{netip.MustParseAddr("198.18.0.1")}) &&
+			slices.Equal(r[pfx("fd99::/64")], []netip.Addr{netip.MustParseAddr("fd18::1")})
+		return ok, fmt.Sprint(r)
+	})
+	poll(t, "synced", func() (bool, string) { return s.call(request{Op: "synced"}).Synced, "" })
+	// FRR tells us our own route, too, which is a loop.
+	poll(t, "the census", func() (bool, string) {
+		st := s.session("tors/198.18.0.1")
+		ok := st.Hold.Seconds() == 9
+		for _, f := range []bgp.FamilyStatus{st.Families.IPv4, st.Families.IPv6} {
+			ok = ok && f.Negotiated && f.EndOfRIB && f.Received == 2 && f.Accepted == 1 && f.Rejected == 1 && f.Advertised == 1
+		}
+		return ok, fmt.Sprintf("%+v", st)
+	})
+}
+
+// Why a session does not come up, in words.
+func TestReasons(t *testing.T) {
+	const plain = "198.18.0.2"
+	noIPv4 := strings.Replace(torConfig(plain, "65002"), "neighbor 198.18.0.2 activate", "no neighbor 198.18.0.2 activate", 1)
+	tests := []struct {
+		name string
+		far  string // FRR's configuration
+		set  func(*bgp.Session)
+		want string // in LastError; empty: the session comes up
+	}{
+		{"password right", torConfig(plain, "65002", "neighbor 198.18.0.2 password secret"), func(s *bgp.Session) { s.Password = "secret" }, ""},
+		{"password differs", torConfig(plain, "65002", "neighbor 198.18.0.2 password secret"), func(s *bgp.Session) { s.Password = "other" }, "wrong password"},
+		{"password only here", torConfig(plain, "65002"), func(s *bgp.Session) { s.Password = "secret" }, "wrong password"},
+		{"password only there", torConfig(plain, "65002", "neighbor 198.18.0.2 password secret"), func(*bgp.Session) {}, "wrong password"},
+		{"GTSM on both", torConfig(plain, "65002", "neighbor 198.18.0.2 ttl-security hops 1"), func(s *bgp.Session) { s.GTSM = 1 }, ""},
+		{"GTSM only here", torConfig(plain, "65002"), func(s *bgp.Session) { s.GTSM = 1 }, "GTSM"},
+		{"GTSM only there", torConfig(plain, "65002", "neighbor 198.18.0.2 ttl-security hops 1"), func(*bgp.Session) {}, "GTSM"},
+		{"far end in another AS", torConfig(plain, "65002"), func(s *bgp.Session) { s.RemoteASN = 65009 }, "wrong AS: the far end is not in AS 65009"},
+		{"far end wants another AS", torConfig(plain, "65099"), func(*bgp.Session) {}, "expects another AS"},
+		{"any other AS", torConfig(plain, "65002"), func(s *bgp.Session) { s.RemoteASN = 0 }, ""},
+		{"our own AS", torConfig(plain, "65001"), func(s *bgp.Session) { s.RemoteASN, s.LocalASN = 0, 65001 }, "our own AS 65001"},
+		{"nobody there", "", func(*bgp.Session) {}, "connection refused"},
+		{"no session there", torConfig("198.18.0.77", "65002"), func(*bgp.Session) {}, "no session with our address"},
+		{"held down", torConfig(plain, "65002"), func(s *bgp.Session) { s.HeldDown = "read /etc/weft/bgp/tors: permission denied" }, "permission denied"},
+		{"password too long", torConfig(plain, "65002"), func(s *bgp.Session) { s.Password = bgp.Secret(strings.Repeat("x", 81)) }, "81 bytes"},
+		{"bad expression", torConfig(plain, "65002"), func(s *bgp.Session) {
+			s.Import = []bgp.Rule{{Name: "in/1", Match: bgp.Match{ASPath: "("}, Action: bgp.Accept}}
+		}, "rule in/1"},
+		{"shut down there", torConfig(plain, "65002", "neighbor 198.18.0.2 shutdown"), func(*bgp.Session) {}, "shut down"},
+		{"one family there", noIPv4, func(*bgp.Session) {}, "does not offer ipv4"},
+		{"no family in common", noIPv4, func(s *bgp.Session) { s.Families.IPv6 = false }, "family"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork(t)
+			if tt.far != "" {
+				n.frr(tt.far)
+			}
+			s := n.speaker()
+			session := toTor()
+			tt.set(&session)
+			s.set(wanted(session))
+			if tt.want == "" {
+				s.established(session.Key)
+				return
+			}
+			poll(t, tt.want, func() (bool, string) {
+				st := s.session(session.Key)
+				return strings.Contains(st.LastError, tt.want), fmt.Sprintf("%+v", st)
+			})
+		})
+	}
+}
+
+// A listener must not let a neighbour in that has no password, and must let it
+// in again when none is wanted any more.
+func TestPasswordIsDemanded(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	s := n.speaker()
+	session := toTor()
+	session.Passive, session.Password = true, "secret"
+	s.set(wanted(session))
+	if conn, err := dialHost(); err == nil {
+		conn.Close()
+		t.Fatal("a connection without a password is accepted")
+	}
+	session.Password = ""
+	s.set(wanted(session))
+	conn, err := dialHost()
+	if err != nil {
+		t.Fatalf("the password was taken away, and still: %v", err)
+	}
+	conn.Close()
+	session.Password = "secret"
+	s.set(wanted(session))
+	s.set(wanted()) // gone, and its password with it
+	s.set(wanted(toTor()))
+	if conn, err = dialHost(); err != nil {
+		t.Fatalf("the session was removed and made anew without a password, and still: %v", err)
+	}
+	conn.Close()
+}
+
+// Whoever goes without a NOTIFICATION keeps its routes for its restart time.
+func TestFarEndRestarts(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	b := n.bird(birdConfig)
+	s := n.speaker()
+	s.set(wanted(toBird()))
+	s.established("tors/198.18.1.1")
+	poll(t, "routes from BIRD", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
+	b.stop()
+	poll(t, "restarting", func() (bool, string) {
+		st := s.session("tors/198.18.1.1")
+		return st.Restarting && st.State != bgp.Established && st.Flaps == 1, fmt.Sprintf("%+v", st)
+	})
+	if r := s.routes(); len(r) != 2 {
+		t.Errorf("routes while BIRD restarts: %v", r)
+	}
+	n.bird(birdConfig)
+	s.established("tors/198.18.1.1")
+	poll(t, "end of RIB", func() (bool, string) {
+		st := s.session("tors/198.18.1.1")
+		return st.Families.IPv4.EndOfRIB && !st.Restarting, fmt.Sprintf("%+v", st)
+	})
+	if r := s.routes(); len(r) != 2 {
+		t.Errorf("routes after BIRD restarted: %v", r)
+	}
+}
+
+// A session by interface: link-local addresses, both families over IPv6.
+func TestUnnumbered(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	testnsRun(t, "ip", "address", "delete", "fd18::1/64", "dev", "tor0")
+	n.in("ip", "address", "delete", "fd18::2/64", "dev", "eth0")
+	far := n.frr(`
+router bgp 65001
+ bgp router-id 198.18.0.1
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ neighbor tor0 interface remote-as external
+ neighbor tor0 timers connect 1
+ address-family ipv4 unicast
+  network 10.9.0.0/24
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor tor0 activate
+  network fd99::/64
+ exit-address-family
+`)
+	s := n.speaker()
+	session := toTor()
+	session.Key, session.Address, session.Interface, session.RemoteASN = "uplinks/eth0", netip.Addr{}, "eth0", 0
+	missing := session
+	missing.Key, missing.Interface = "uplinks/eth9", "eth9"
+	s.set(wanted(session, missing))
+	s.established(session.Key)
+	far.has("ipv4", "10.1.0.0/24", true)
+	far.has("ipv6", "fd10:1::/64", true)
+	poll(t, "routes over the link-local neighbour", func() (bool, string) {
+		r := s.routes()
+		for _, p := range []string{"10.9.0.0/24", "fd99::/64"} {
+			hops := r[pfx(p)]
+			if len(hops) != 1 || !hops[0].IsLinkLocalUnicast() || hops[0].Zone() != "eth0" {
+				return false, fmt.Sprint(r)
+			}
+		}
+		return true, ""
+	})
+	if st := s.session(missing.Key); !strings.Contains(st.LastError, "eth9") {
+		t.Errorf("an interface that is not there: %+v", st)
+	}
+}
+
+// Sessions out of a range are those of whoever comes.
+func TestRange(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	far := n.frr(torConfig("198.18.0.2", "65002", "neighbor 198.18.0.2 password secret"))
+	s := n.speaker()
+	template := toTor()
+	template.Key, template.Address, template.Password = "racks/198.18.0.0/24", netip.Addr{}, "secret"
+	template.Families.IPv6 = false
+	d := wanted()
+	d.Ranges = []bgp.Range{{Prefix: pfx("198.18.0.0/24"), Template: template}}
+	s.set(d)
+	s.established("racks/198.18.0.1")
+	far.has("ipv4", "10.1.0.0/24", true)
+	poll(t, "routes from FRR", func() (bool, string) { r := s.routes(); return len(r) == 1, fmt.Sprint(r) })
+	d.Ranges = nil
+	s.set(d)
+	poll(t, "nothing of it", func() (bool, string) {
+		st, r := s.session("racks/198.18.0.1"), s.routes()
+		return st.Key == "" && len(r) == 0, fmt.Sprintf("%+v %v", st, r)
+	})
+	far.has("ipv4", "10.1.0.0/24", false)
+}
+
+func TestMaxPrefixes(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	n.bird(birdConfig)
+	s := n.speaker()
+	session := toBird()
+	session.MaxPrefixes = 1
+	s.set(wanted(session))
+	poll(t, "the limit", func() (bool, string) {
+		st := s.session(session.Key)
+		return st.State != bgp.Established && strings.Contains(st.LastError, "maximum number of prefixes"), fmt.Sprintf("%+v", st)
+	})
+	session.MaxPrefixes = 10
+	s.set(wanted(session))
+	s.established(session.Key)
+	poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
+}
