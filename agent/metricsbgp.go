@@ -53,7 +53,10 @@ func (a *agent) collectBGP(gauge, counter emit) {
 
 func collectSession(s bgp.SessionStatus, gauge emit) {
 	gauge(descSession, 1, s.Key, string(s.State))
-	if s.State != bgp.Established && s.LastError != "" {
+	switch {
+	case s.State == bgp.Held:
+		gauge(descError, 1, s.Key, "held")
+	case s.State != bgp.Established && s.LastError != "":
 		gauge(descError, 1, s.Key, errorKind(s.LastError))
 	}
 	for _, f := range fabric.Families {
@@ -73,16 +76,18 @@ func collectSession(s bgp.SessionStatus, gauge emit) {
 	}
 }
 
-// errorKind makes one of a few words of a session's error: a label must not
-// have as many values as there are sentences.
+// errorKind makes one of a few words of a session's error, as the speaker puts
+// it: a label must not have as many values as there are sentences.
 func errorKind(text string) string {
 	text = strings.ToLower(text)
-	for _, k := range []struct{ kind, word string }{
-		{"password", "password"}, {"password", "md5"}, {"ttl", "ttl"}, {"ttl", "gtsm"}, {"hold", "hold timer"},
-		{"family", "famil"}, {"prefixes", "prefix"}, {"as", " as "}, {"as", "asn"}, {"shutdown", "shut"},
-		{"notification", "notification"}, {"connection", "connect"}, {"connection", "route to host"}, {"connection", "reach"},
+	for _, k := range []struct{ words, kind string }{
+		{"no answer on", "connection"}, {"before its open", "connection"},
+		{"wrong password", "password"}, {"gtsm:", "ttl"}, {"wrong as", "as"}, {"expects another as", "as"},
+		{"family", "family"}, {"hold timer", "hold"}, {"prefixes", "prefixes"}, {"malformed", "malformed"},
+		{"shut down", "shutdown"}, {"administrative", "shutdown"}, {"closed the session", "notification"},
+		{"connect", "connection"}, {"reachable", "connection"}, {"come back", "connection"},
 	} {
-		if strings.Contains(text, k.word) {
+		if strings.Contains(text, k.words) {
 			return k.kind
 		}
 	}

@@ -29,6 +29,7 @@ func (a *agent) status(ctx context.Context) *api.Status {
 	if in.snapshot != nil {
 		s.Hold, s.Problems = in.snapshot.Hold, in.snapshot.Problems
 	}
+	s.Problems = append(slices.Clip(s.Problems), a.routing.Status().Problems...)
 	a.fromLoop(s)
 	if err := a.loop.ask(ctx, func() { s.Peers = a.loop.peers() }); err != nil {
 		s.Ready = false
