@@ -46,7 +46,7 @@ func (a *app) torConfigCommand() *cobra.Command {
 	flags.Uint32Var(&f.asn, "asn", 0, "AS number of the switch")
 	flags.StringSliceVar(&f.addrs, "address", nil, "address of the switch on a segment with nodes, with the prefix length")
 	flags.StringSliceVar(&f.ports, "port", nil, "PORT or PORT=NODE with a session over link-local addresses")
-	flags.StringSliceVar(&f.nodes, "node", nil, "NAME=ADDRESS: a node's address towards this switch, where its record has another")
+	flags.StringArrayVar(&f.nodes, "node", nil, "NAME=ADDRESS: a node's address towards this switch, where its record has another; with -f NAME=ADDRESS[,LABEL=VALUE...], a node that will be")
 	flags.StringVar(&f.name, "name", "tor", "name of the switch")
 	flags.StringVar(&f.routerID, "router-id", "", "router id of the switch (default: its first IPv4 address)")
 	flags.BoolVar(&f.listen, "listen", false, "take sessions from whole segments in place of one neighbour per node")
@@ -126,26 +126,46 @@ func (f torFlags) place(command string) (switchconf.Place, error) {
 	return p, nil
 }
 
-// addNodes gives nodes the addresses that their records do not have.
+// addNodes gives nodes the addresses that their records do not have. Where the
+// objects are from a file there are no records: the nodes are those given.
 func (f torFlags) addNodes(known *switchconf.Fabric) error {
 	for _, text := range f.nodes {
-		name, addr, _ := strings.Cut(text, "=")
-		parsed, err := netip.ParseAddr(addr)
-		if name == "" || err != nil {
-			return usagef("--node: %q is not NAME=ADDRESS", text)
+		n, err := parseNode(text)
+		if err != nil {
+			return err
 		}
-		found := false
-		for i := range known.Nodes {
-			if known.Nodes[i].Name == name {
-				known.Nodes[i].Addrs = append(known.Nodes[i].Addrs, parsed)
-				found = true
-			}
-		}
-		if !found {
-			return &failure{code: exitFailed, err: fmt.Errorf("there is no node %s", name), hint: "`weft nodes` lists them"}
+		i := slices.IndexFunc(known.Nodes, func(k switchconf.Node) bool { return k.Name == n.Name })
+		switch {
+		case i >= 0:
+			known.Nodes[i].Addrs = append(known.Nodes[i].Addrs, n.Addrs...)
+		case f.file != "":
+			n.Underlay.Set(fabric.FamilyOf(n.Addrs[0]), n.Addrs[0])
+			known.Nodes = append(known.Nodes, n)
+		default:
+			return &failure{code: exitFailed, err: fmt.Errorf("there is no node %s", n.Name), hint: "`weft nodes` lists them"}
 		}
 	}
 	return nil
+}
+
+// parseNode reads NAME=ADDRESS[,LABEL=VALUE...].
+func parseNode(text string) (switchconf.Node, error) {
+	bad := usagef("--node: %q is not NAME=ADDRESS[,LABEL=VALUE...]", text)
+	parts := strings.Split(text, ",")
+	name, addr, _ := strings.Cut(parts[0], "=")
+	parsed, err := netip.ParseAddr(addr)
+	if name == "" || err != nil {
+		return switchconf.Node{}, bad
+	}
+	n := switchconf.Node{Node: fabric.Node{Name: name, Labels: map[string]string{}}, Addrs: []netip.Addr{parsed}}
+	for _, label := range parts[1:] {
+		k, v, ok := strings.Cut(label, "=")
+		if !ok || k == "" {
+			return switchconf.Node{}, bad
+		}
+		n.Labels[k] = v
+	}
+	return n, nil
 }
 
 // known is what etcd, or a file in its place, knows of the fabric.

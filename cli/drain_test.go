@@ -220,10 +220,12 @@ func TestTorConfig(t *testing.T) {
 		t.Errorf("node's address: %+v", r)
 	}
 	for line, want := range map[string]result{
-		"--node host9=198.18.1.9": {code: exitFailed, err: "there is no node host9"},
-		"--for ios":               {code: exitUsage, err: `--for: "ios" is no kind of switch`},
-		"--asn 0":                 {code: exitUsage, err: "needs --asn NUMBER"},
-		"--address x":             {code: exitUsage, err: `--address: "x" is not an address with a prefix length`},
+		"--node host9=198.18.1.9":       {code: exitFailed, err: "there is no node host9"},
+		"--node host2=x":                {code: exitUsage, err: "is not NAME=ADDRESS[,LABEL=VALUE...]"},
+		"--node host2=198.18.1.12,rack": {code: exitUsage, err: "is not NAME=ADDRESS[,LABEL=VALUE...]"},
+		"--for ios":                     {code: exitUsage, err: `--for: "ios" is no kind of switch`},
+		"--asn 0":                       {code: exitUsage, err: "needs --asn NUMBER"},
+		"--address x":                   {code: exitUsage, err: `--address: "x" is not an address with a prefix length`},
 		"--address 2001:db8::1/64 --router-id fe80::1": {code: exitUsage, err: "not in IPv4 form"},
 		"--port =host1":           {code: exitUsage, err: `--port: "=host1" is not PORT or PORT=NODE`},
 		"--address 198.18.7.1/24": {code: exitDone},

@@ -58,7 +58,8 @@ Exit codes:
   0  done
   1  refused or failed; the line on standard error says why
   2  the command line, the configuration or an object's file is wrong
-  3  the answer is no: diff found differences, status a node not ready
+  3  the answer is no: diff found differences, status a node not ready, bgp peers
+     a session down, bgp why a fault
   4  etcd or the agent cannot be asked`
 
 func (a *app) root() *cobra.Command {

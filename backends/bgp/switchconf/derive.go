@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func For(f Fabric, p Place) (Switch, error) {
 	if err := checkPlace(f, p); err != nil {
 		return Switch{}, err
 	}
-	d := deriver{Fabric: f, place: p, sw: Switch{
+	d := deriver{Fabric: f, place: p, taken: map[string]fabric.BGPPeer{}, sw: Switch{
 		Name: p.Name, ASN: p.ASN, RouterID: p.RouterID,
 		Multipath: max(f.Spec.BGP.Multipath, 1),
 	}}
@@ -83,6 +84,7 @@ type deriver struct {
 	Fabric
 	place Place
 	sw    Switch
+	taken map[string]fabric.BGPPeer // far ends that have a session: whose it is
 }
 
 func (d *deriver) note(format string, args ...any) {
@@ -101,10 +103,18 @@ func (d *deriver) object(o fabric.BGPPeer) {
 		d.note("BGPPeer %s expects AS %d, this switch has %d: left out", o.Name, n, d.place.ASN)
 		return
 	}
-	ends := d.ends(o)
-	ranges := d.ranges(o)
+	ends := slices.DeleteFunc(d.ends(o), func(e end) bool { return !d.take(o, e.Port+e.Address.String()) })
+	ranges := slices.DeleteFunc(d.ranges(o), func(r Segment) bool { return !d.take(o, r.Prefix.String()) })
+	first := fabric.IPv6
+	if slices.ContainsFunc(ends, func(e end) bool { return e.over == fabric.IPv4 }) ||
+		slices.ContainsFunc(ranges, func(r Segment) bool { return r.Prefix.Addr().Is4() }) {
+		first = fabric.IPv4
+	}
 	for _, over := range fabric.Families {
 		g := d.group(o, over)
+		if over == fabric.IPv6 && first == fabric.IPv4 {
+			g.Name += "-v6" // beside one over IPv4
+		}
 		for _, e := range ends {
 			if e.over == over {
 				g.Neighbors = append(g.Neighbors, e.Neighbor)
@@ -119,6 +129,30 @@ func (d *deriver) object(o fabric.BGPPeer) {
 	}
 }
 
+// take gives a far end to the first object that leads to it: two may where, for
+// instance, each is about one interface of the nodes and either can be at the
+// other end of a port. It matters only where they ask for different things.
+func (d *deriver) take(o fabric.BGPPeer, far string) bool {
+	first, taken := d.taken[far]
+	if !taken {
+		d.taken[far] = o
+		return true
+	}
+	if !alike(first.Spec, o.Spec) {
+		d.note("BGPPeer %s: %s has what BGPPeer %s asks for, which differs", o.Name, strings.TrimSuffix(far, "invalid IP"), first.Name)
+	}
+	return false
+}
+
+// alike reports whether two objects ask the same of the switch.
+func alike(a, b fabric.BGPPeerSpec) bool {
+	for _, s := range []*fabric.BGPPeerSpec{&a, &b} {
+		s.Description, s.Nodes, s.Peer, s.Import, s.Export = "", nil, fabric.BGPTarget{}, nil, nil
+		s.SourceInterface, s.MaxPrefixes, s.BGPAttributes = "", 0, fabric.BGPAttributes{}
+	}
+	return reflect.DeepEqual(a, b)
+}
+
 // group is a group without neighbours.
 func (d *deriver) group(o fabric.BGPPeer, over fabric.Family) Group {
 	t := d.Spec.BGP.Timers
@@ -131,8 +165,8 @@ func (d *deriver) group(o fabric.BGPPeer, over fabric.Family) Group {
 		Port:        cmp.Or(d.Spec.BGP.Port, fabric.BGPPort),
 		MaxPrefixes: maxPrefixes,
 	}
-	if over == fabric.IPv6 {
-		g.Name += "-v6"
+	if o.Spec.RouteReflector != nil {
+		g.MaxPrefixes = fabric.BGPMaxPrefixes // the nodes tell of all the others
 	}
 	for _, f := range fabric.Families {
 		g.Families.Set(f, d.Spec.Network.Get(f).IsValid() && (len(o.Spec.Families) == 0 || slices.Contains(o.Spec.Families, f.String())))

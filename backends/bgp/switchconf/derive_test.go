@@ -73,7 +73,10 @@ func TestFor(t *testing.T) {
 		{name: "listen for those who wait", bgp: target(gateways, func(s *fabric.BGPPeerSpec) { s.Passive = true }), change: func(p *Place) { p.Listen = true },
 			want: []string{"p 198.18.1.11 4200000011", "p 198.18.1.12 4200000012"}},
 		{name: "ports", bgp: target(fabric.BGPTarget{Interface: "eth0"}, nil), change: func(p *Place) { p.Ports = []Port{{"swp1", "rack1-host1"}, {"swp9", ""}} },
-			want: []string{"p-v6 swp1 4200000011", "p-v6 swp9 0"}},
+			want: []string{"p swp1 4200000011", "p swp9 0"}},
+		{name: "two objects, one far end", bgp: objects(peer("a", nil), peer("b", nil)), want: []string{"a 198.18.1.11 4200000011", "a 198.18.1.12 4200000012"}},
+		{name: "two that differ", bgp: objects(peer("a", nil), peer("b", func(s *fabric.BGPPeerSpec) { s.GTSM = 1 })),
+			want: []string{"a 198.18.1.11 4200000011", "a 198.18.1.12 4200000012"}, note: "BGPPeer b: 198.18.1.11 has what BGPPeer a asks for, which differs"},
 		{name: "no objects", note: "no BGPPeer object leads"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -95,6 +98,28 @@ func TestFor(t *testing.T) {
 				t.Errorf("notes lack %q:\n%s", c.note, text)
 			}
 		})
+	}
+}
+
+// TestReflectors: a switch that nodes reflect to does not reflect, and they may
+// tell it of the whole fabric.
+func TestReflectors(t *testing.T) {
+	s := spec()
+	s.BGP.ASN = "65101"
+	for _, nodesReflect := range []bool{false, true} {
+		objs := objects(peer("rr", func(p *fabric.BGPPeerSpec) {
+			p.ASN, p.Peer = "internal", fabric.BGPTarget{Address: netip.MustParseAddr("198.18.1.1")}
+			if nodesReflect {
+				p.RouteReflector = &fabric.BGPReflector{ClusterID: netip.MustParseAddr("0.0.0.1")}
+			}
+		}))
+		sw, err := For(Fabric{s, objs, []Node{node(1, 1)}}, place("198.18.1.1/24"))
+		if err != nil || len(sw.Groups) != 1 {
+			t.Fatalf("%d groups, %v", len(sw.Groups), err)
+		}
+		if g := sw.Groups[0]; !g.Internal || g.Reflects == nodesReflect || g.MaxPrefixes > 1000 != nodesReflect {
+			t.Errorf("nodes reflect: %t, got %+v", nodesReflect, g)
+		}
 	}
 }
 
