@@ -2,12 +2,14 @@ package lab
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -19,10 +21,16 @@ import (
 // abandonEnv makes the test program build a lab and wait to be killed.
 const abandonEnv = "WEFT_LAB_TEST_ABANDON"
 
-// abandon is the life of that copy. It prints the lab's name and the number
-// of a process that it left inside.
+// abandon is the life of that copy. It prints the lab's name and the numbers
+// of processes that it left inside: one of nobody's, and routing daemons.
 func abandon() int {
-	l, err := New(Options{})
+	l, err := New(Options{Topology: Topology{
+		Racks: []Rack{{Name: "r1", ToRs: []SwitchSpec{{Name: "t1", Kind: KindFRR}, {Name: "t2", Kind: KindBIRD}}}},
+		Hosts: []HostSpec{{Name: "h1"}},
+	}})
+	if err == nil {
+		err = l.StartSwitches(context.Background())
+	}
 	if err != nil {
 		fmt.Println("error:", err)
 		return 1
@@ -32,7 +40,13 @@ func abandon() int {
 		fmt.Println("error:", err)
 		return 1
 	}
-	fmt.Println(l.Name, cmd.Process.Pid)
+	words := []any{l.Name, cmd.Process.Pid}
+	for _, s := range l.Switches() {
+		for _, p := range s.daemonProcesses() {
+			words = append(words, p.PID())
+		}
+	}
+	fmt.Println(words...)
 	_ = cmd.Wait() // killed with the lab
 	return 0
 }
@@ -53,14 +67,22 @@ func TestSweepRemovesWhatACrashedRunLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var name string
-	var pid int
-	if _, err := fmt.Sscan(line, &name, &pid); err != nil {
-		t.Fatalf("%q: %v", line, err)
+	words := strings.Fields(line)
+	if len(words) != 5 {
+		t.Fatalf("%q is not a name, a process, zebra, bgpd and bird", line)
 	}
-	child, err := identify(pid)
-	if err != nil {
-		t.Fatal(err)
+	name := words[0]
+	var children []processID
+	for _, word := range words[1:] {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		child, err := identify(pid)
+		if err != nil || !child.alive() {
+			t.Fatalf("process %d does not run: %v", pid, err)
+		}
+		children = append(children, child)
 	}
 	if swept, err := Sweep(); err != nil || slices.Contains(swept, name) {
 		t.Errorf("a lab whose process lives was swept: %v", err)
@@ -73,9 +95,11 @@ func TestSweepRemovesWhatACrashedRunLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	if err := await(testContext(t), "the child to die", func() error {
-		if child.alive() {
-			return errors.New("it lives")
+	if err := await(testContext(t), "the children to die", func() error {
+		for _, child := range children {
+			if child.alive() {
+				return fmt.Errorf("%d lives", child.PID)
+			}
 		}
 		return nil
 	}); err != nil {
