@@ -133,9 +133,11 @@ func (r *pass) refused(o op, err error) {
 		r.stale = true // what we know is not what is there
 		r.state.table(o.kind).forget(o.slot)
 		return
-	case o.kind == groups && o.verb == change && errors.Is(err, unix.EINVAL):
-		r.state.groups.setStuck(o.slot) // of another type, say
-		r.stale = true
+	case o.kind == groups && errors.Is(err, unix.EINVAL):
+		r.stale = true // a member went this moment
+		if r.state.groups.entries[o.slot].actual == strange && o.verb == change {
+			r.state.groups.setStuck(o.slot) // its type cannot be changed
+		}
 	case o.kind == nexthops && o.verb == change && errors.Is(err, unix.EINVAL):
 		// IPv6 refuses a gateway that a route leads to through another device,
 		// even a route of the very object that is to move to the device

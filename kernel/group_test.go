@@ -231,61 +231,6 @@ func TestGroupAndGatewaySwap(t *testing.T) {
 	}
 }
 
-// The carrier of one uplink goes: the kernel takes the member out by itself,
-// and says no word about it. The Host sees it, has traffic on the other uplink
-// all the while, and puts the member back with the carrier.
-func TestMemberLosesCarrier(t *testing.T) {
-	underlay(t)
-	twoToRs(t)
-	h := open(t, ecmp(3))
-	inSync(t, h)
-	commands(t, "ip link set far2 down")
-	r := until(t, h, func(r Report) bool { return strings.Contains(problems(r), "Carrier for nexthop device is down") })
-	for _, want := range []string{"nexthop 0x56000042", "nexthop group 0x5600004f (group): it lacks members"} {
-		if !strings.Contains(problems(r), want) {
-			t.Errorf("missing %q in:%s", want, problems(r))
-		}
-	}
-	if out := run(t, "ip", "route", "get", "fibmatch", "10.0.1.7"); !strings.Contains(out, "dev up0") || strings.Contains(out, "dev eth1") {
-		t.Error(out)
-	}
-	if r := doSync(t, h); r.Writes != 2 { // the nexthops that are refused, and no group for nothing
-		t.Errorf("%d writes while nothing changes:%s", r.Writes, problems(r))
-	}
-	commands(t, "ip link set far2 up")
-	until(t, h, func(r Report) bool { return r.InSync })
-	if got := groupOf(t, both4); got != "1442840641/1442840642" {
-		t.Errorf("members %s", got)
-	}
-	idle(t, h)
-}
-
-// A member that cannot be had costs its group only itself, and the routes
-// nothing; a group of which no member can be had costs only its own routes.
-func TestMissingMember(t *testing.T) {
-	underlay(t)
-	twoToRs(t)
-	commands(t, "ip link set far2 down")
-	w := ecmp(3)
-	lost := SharedNexthop(0x99)
-	w.Nexthops = append(w.Nexthops, Nexthop{ID: lost, Group: GroupOf(tor4[1])})
-	w.Routes = append(w.Routes, Route{RouteKey: RouteKey{subnet(4, 99), Metric}, Nexthop: lost})
-	h := open(t, w)
-	lacks := func(r Report) bool {
-		return strings.Contains(problems(r), "nexthop group 0x56000099 (group): none of its members is there")
-	}
-	if !lacks(doSync(t, h)) { // the carrier goes a moment after
-		until(t, h, lacks)
-	}
-	for i := 1; i <= 3; i++ {
-		run(t, "ip", "route", "get", subnet(4, i).Addr().String())
-		run(t, "ip", "route", "get", subnet(6, i).Addr().String())
-	}
-	if h.state.routes.find(RouteKey{subnet(4, 99), Metric}).present {
-		t.Error("a route through nothing")
-	}
-}
-
 // Somebody else's group at our id is a conflict, and is left alone, like their
 // groups of our members.
 func TestForeignGroup(t *testing.T) {
