@@ -127,11 +127,6 @@ func nodeSession(c switchConfig, g switchconf.Group) bgp.Session {
 	if g.Internal {
 		s.RemoteASN, s.ReflectorClient, s.ClusterID = c.ASN, true, c.RouterID
 	}
-	for _, p := range c.NodeAddrs {
-		if p.Addr().Is6() && g.Over == fabric.IPv4 && !s.NextHopIPv6.IsValid() {
-			s.NextHopIPv6 = p.Addr()
-		}
-	}
 	var from, to []bgp.PrefixRange
 	for _, f := range fabric.Families {
 		from = append(from, ranges(c.Nodes.FromNodes.Get(f))...)

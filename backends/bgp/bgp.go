@@ -66,10 +66,7 @@ type Session struct {
 	MaxPrefixes                   uint32
 	AllowOwnASN                   uint8
 	Families                      fabric.PerFamily[bool]
-	// NextHopIPv6 is this node's own IPv6 address: the next hop of IPv6 routes
-	// of its own on a session over IPv4, which has no such address to offer.
-	NextHopIPv6 netip.Addr
-	NextHopSelf bool
+	NextHopSelf                   bool
 	// ReflectorClient makes the far end our client. ClusterID is ours, also
 	// towards other reflectors; invalid: we are none.
 	ReflectorClient bool

@@ -48,7 +48,7 @@ func sessionText(s Session) string {
 		{"remote AS", number(s.RemoteASN)}, {"local AS", number(s.LocalASN)}, {"port", number(uint32(s.Port))},
 		{"from", addrText(s.SourceAddress)}, {"from", s.SourceInterface}, {"multihop", number(uint32(s.Multihop))},
 		{"gtsm", number(uint32(s.GTSM))}, {"allow own AS", number(uint32(s.AllowOwnASN))},
-		{"families", familiesText(s.Families)}, {"IPv6 next hop", addrText(s.NextHopIPv6)}, {"cluster", addrText(s.ClusterID)},
+		{"families", familiesText(s.Families)}, {"cluster", addrText(s.ClusterID)},
 		{"password", s.Password.String()}, {"held down:", s.HeldDown},
 	} {
 		if f.value != "" {

@@ -32,7 +32,7 @@ func different(t *testing.T, typ reflect.Type) reflect.Value {
 // changed in place, and Stage does not.
 func TestEveryFieldResetsOrDoesNot(t *testing.T) {
 	inPlace := []string{
-		"Hold", "Keepalive", "ConnectRetry", "MaxPrefixes", "NextHopIPv6", "NextHopSelf", "Import", "Export", "Description",
+		"Hold", "Keepalive", "ConnectRetry", "MaxPrefixes", "NextHopSelf", "Import", "Export", "Description",
 	}
 	up := func(string) bool { return true }
 	global := Global{ASN: 65000}
@@ -155,6 +155,29 @@ func TestStage(t *testing.T) {
 	}
 	if inForce.Sessions[0].RemoteASN != 1 || wanted.Sessions[0].RemoteASN != 2 {
 		t.Error("what was given was changed")
+	}
+}
+
+// A password's file that is gone takes no session down that is up with its
+// password; one that must have a password from now on comes down in its turn.
+func TestStageKeepsWhatIsAuthenticated(t *testing.T) {
+	global := Global{ASN: 65000}
+	for _, tt := range []struct {
+		password Secret
+		up       bool
+		held     bool
+	}{
+		{"abracadabra", true, false},
+		{"abracadabra", false, true},
+		{"", true, true},
+	} {
+		before := Desired{Global: global, Sessions: []Session{{Key: "k", Password: tt.password}}}
+		after := Desired{Global: global, Sessions: []Session{{Key: "k", HeldDown: "gone", MaxPrefixes: 7}}}
+		now, _ := Stage(before, after, func(string) bool { return tt.up }, "k")
+		s := now.Sessions[0]
+		if (s.HeldDown != "") != tt.held || !tt.held && s.Password != tt.password || s.MaxPrefixes != 7 {
+			t.Errorf("%+v: got %+v", tt, s)
+		}
 	}
 }
 

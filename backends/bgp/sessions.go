@@ -193,7 +193,9 @@ func (p *planner) session(o *fabric.BGPPeer, e end) (Session, bool) {
 		return Session{}, false
 	}
 	p.timers(spec.Timers, &s)
-	s.Password, s.HeldDown = p.secret(spec.Auth.MD5File)
+	if s.Password, s.HeldDown = p.secret(spec.Auth.MD5File); s.HeldDown != "" {
+		p.fault(peerKind+o.Name, "%s", s.HeldDown) // a session that is up may go on, see Stage
+	}
 	external := s.RemoteASN != cmp.Or(s.LocalASN, p.global.ASN)
 	if external && e.client {
 		s.ReflectorClient, s.ClusterID = false, netip.Addr{}
@@ -257,12 +259,9 @@ func (p *planner) families(o *fabric.BGPPeer, e end, s *Session) bool {
 		s.Families.Set(f, asked)
 	}
 	over4 := e.addr.Is4() || e.rng.IsValid() && e.rng.Addr().Is4()
-	if s.Families.IPv6 && over4 {
-		s.NextHopIPv6 = p.Self.Underlay.IPv6
-		if !s.NextHopIPv6.IsValid() {
-			s.Families.IPv6 = false
-			p.fault(peerKind+o.Name, "IPv6 routes cannot be told to %s: this node has no IPv6 underlay address for their next hop", e)
-		}
+	if s.Families.IPv6 && over4 && !p.Self.Underlay.IPv6.IsValid() {
+		s.Families.IPv6 = false
+		p.fault(peerKind+o.Name, "IPv6 routes cannot be told to %s: this node has no IPv6 underlay address for their next hop", e)
 	}
 	if s.Families == (fabric.PerFamily[bool]{}) {
 		p.fault(peerKind+o.Name, "no family is left for the session with %s", e)

@@ -20,6 +20,10 @@ const Everything = "*"
 // reset sessions waits until Everything is permitted, and all others wait with
 // it, as they would be reset twice. A session that comes or goes waits for
 // nobody. A range goes by the key of its template. Waiting is sorted by key.
+//
+// A session whose password's file cannot be read any more goes on with the
+// password that it was opened with: that the file is gone is no reason to lose
+// the routes. One that had none is held down when its turn comes.
 func Stage(inForce, wanted Desired, established func(key string) bool, permitted string) (now Desired, waiting []Waiting) {
 	switch {
 	case wanted.Global.ASN == 0:
@@ -81,6 +85,9 @@ func (s *stage) template(after Range) Session {
 
 // turn holds back what would reset a session before its turn has come.
 func (s *stage) turn(before, after Session) Session {
+	if after.HeldDown != "" && before.HeldDown == "" && before.Password != "" && s.established(after.Key) {
+		return keep(before, after)
+	}
 	reasons := Resets(before, after)
 	if len(reasons) == 0 || after.Key == s.permitted || !s.established(after.Key) {
 		return after
