@@ -285,12 +285,26 @@ func TestLockFollowsTheLease(t *testing.T) {
 	e, c := fabricWith(t, "10.244.0.0/16", 24, "1h", "3s")
 	agents := lockers(t, e.url, 1)
 	held, unlock := agents[0].lock("tor")
+	lease := func() int64 {
+		resp, err := c.Get(context.Background(), testPrefix+lockKey("tor", "node-0"))
+		must(t, err)
+		if len(resp.Kvs) == 0 {
+			t.Fatal("the lock's key is gone")
+		}
+		return resp.Kvs[0].Lease
+	}
+	old := lease()
 	put(t, c, keyFabric, fabricValue("10.244.0.0/16", 24, "1h", "60s"))
-	eventually(t, "only the new leases to be left", func() error { return wantLeases(c, 2) })
-	if held.Err() != nil {
+	eventually(t, "the old lease to be gone", func() error {
+		resp, err := c.TimeToLive(context.Background(), clientv3.LeaseID(old))
+		if err == nil && resp.TTL > 0 {
+			err = fmt.Errorf("it has %d s", resp.TTL)
+		}
+		return err
+	})
+	if lease() == old || held.Err() != nil {
 		t.Errorf("lost: %v", context.Cause(held))
 	}
-	queue(t, c, "tor", 1)
 	unlock()
 	queue(t, c, "tor", 0)
 }

@@ -107,6 +107,24 @@ func TestObjectHold(t *testing.T) {
 			v.snapshot(t0)
 			delAll(w, v, "bgppeers/0", "bgppeers/1")
 		}, all, 2, "one write"},
+		{"a mark of another history", func(w *world, v *view) {
+			w.rev += 100
+			mark(w, v, "bgppeers/0")
+			old := w.rev
+			w.rev = 20
+			w.del(deletedKey("bgppeers/0"))
+			for key, e := range w.keys {
+				e.mod = 19
+				w.keys[key] = e
+			}
+			v.rewound = true
+			v.relist(w.list, 1, w.rev)
+			v.snapshot(t0)
+			delAll(w, v, "bgppeers/0", "bgppeers/1")
+			if w.rev >= old {
+				panic("the test is wrong")
+			}
+		}, all, 2, "one write"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, v := objectsOf()

@@ -22,6 +22,8 @@ func TestOutOfSpace(t *testing.T) {
 	put(t, c, keyFabric, fabricValue("10.244.0.0/16", 24, "6s", "2s"))
 	a := startAgent(t, []string{e.url}, testNode(1))
 	lease := a.waitState(Leased)
+	must(t, operator(t, e).Drain(ctx, "node-1"))
+	drain := a.waitDrain("/")
 	eventually(t, "etcd to be full", func() error {
 		_, err := c.Put(ctx, "/filler", strings.Repeat("x", 500_000))
 		if is(err, rpctypes.ErrNoSpace) {
@@ -32,6 +34,14 @@ func TestOutOfSpace(t *testing.T) {
 	n := testNode(1)
 	n.MTU = 9000
 	a.ss.SetSelf(n) // has something to write now, and cannot
+	drain.State = "leaving"
+	a.ss.ReportDrain(drain)
+	locked := make(chan func())
+	var tasks group
+	tasks.start(func() {
+		_, unlock := a.lock("tor")
+		locked <- unlock
+	})
 	b := startAgent(t, []string{e.url}, testNode(2))
 	eventually(t, "the reason", func() error {
 		if _, l := b.now(); l.State != Waiting || !strings.Contains(l.Reason, "out of space") {
@@ -67,6 +77,12 @@ func TestOutOfSpace(t *testing.T) {
 	}
 	b.waitState(Leased)
 	b.waitSnap("the MTU", func(s *fabric.Snapshot) bool { p := s.Peer(n.ID); return p != nil && p.MTU == 9000 })
+	a.waitDrain("leaving/")
+	(<-locked)()
+	tasks.wait()
+	if n := strings.Count(a.logs.String(), "cannot be written to etcd"); n != 2 {
+		t.Errorf("the trouble with a lock and a drain was logged %d times:\n%s", n, a.logs)
+	}
 	if n := strings.Count(b.logs.String(), "cannot be written"); n != 1 {
 		t.Errorf("the trouble was logged %d times", n)
 	}
