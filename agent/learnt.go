@@ -164,14 +164,26 @@ func (l *learnt) count(r kernel.Report) (out api.BGPFIB) {
 	}
 	out.Routes, out.Groups, out.Refused = l.fib.Len()
 	out.Retained = l.host.Retained()
-	if bad := broken(r); len(bad) > 0 {
-		for _, route := range l.fib.All().Routes {
-			if bad[route.RouteKey.String()] {
-				out.Lacking++
-			}
+	for name := range broken(r) {
+		if l.wants(name) {
+			out.Lacking++
 		}
 	}
 	return out
+}
+
+// wants reports whether an object, by its name in a report, is a learnt route.
+func (l *learnt) wants(name string) bool {
+	words := strings.Fields(name) // as kernel.RouteKey.String puts it
+	if len(words) < 2 || words[0] != "route" {
+		return false
+	}
+	p, err := netip.ParsePrefix(words[1])
+	if err != nil || (kernel.RouteKey{Dst: p, Metric: metricOf(p)}).String() != name {
+		return false
+	}
+	state, known := l.fib.Route(p)
+	return known && state.Refused == ""
 }
 
 // way says how a peer's subnets are reached, as a backend's Peer does.

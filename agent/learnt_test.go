@@ -124,8 +124,8 @@ func TestLearntRoutesReachTheKernel(t *testing.T) {
 			t.Errorf("has %q:\n%s", not, have)
 		}
 	}
-	if s.fib.Routes != 2 || s.fib.Groups != 1 || s.fib.Refused != 2 || s.fib.Lacking != 0 || s.lacking != 0 {
-		t.Errorf("%+v, %d peers lacking", s.fib, s.lacking)
+	if s.fib.Routes != 2 || s.fib.Groups != 1 || s.fib.Refused != 2 || s.fib.Lacking != 0 || l.unlearnt() != 0 {
+		t.Errorf("%+v, %d peers without a route", s.fib, l.unlearnt())
 	}
 	for _, link := range []string{"eth1", "eth2"} { // packets come back by either
 		if v, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + link + "/rp_filter"); err != nil || strings.TrimSpace(string(v)) != "2" {
@@ -138,9 +138,9 @@ func TestLearntRoutesReachTheKernel(t *testing.T) {
 		}
 	}
 	from.say("10.244.3.0/24")
-	s = l.roundWant(t, true)
-	if strings.Contains(learntRoutes(t), "10.244.3.0/24") || s.lacking != 1 {
-		t.Errorf("a withdrawn route stays, or %d != 1 peers lacking:\n%s", s.lacking, learntRoutes(t))
+	l.roundWant(t, true)
+	if strings.Contains(learntRoutes(t), "10.244.3.0/24") || l.unlearnt() != 1 {
+		t.Errorf("a withdrawn route stays, or %d != 1 peers without a route:\n%s", l.unlearnt(), learntRoutes(t))
 	}
 	for _, p := range l.peers() {
 		if p.Name == "peer-003" && (p.Path != "none" || !strings.Contains(p.Reason, "no peer announces it")) {

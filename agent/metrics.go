@@ -75,9 +75,10 @@ func (a *agent) Collect(out chan<- prometheus.Metric) {
 	ready, _ := a.ready()
 	gauge(descReady, number(ready))
 	if s := a.loop.summary.Load(); s != nil {
+		failed := min(s.desired, s.lacking+a.unlearnt())
 		gauge(descPeers, float64(s.desired), "desired")
-		gauge(descPeers, float64(s.desired-s.lacking), "programmed")
-		gauge(descPeers, float64(s.lacking), "failed")
+		gauge(descPeers, float64(s.desired-failed), "programmed")
+		gauge(descPeers, float64(failed), "failed")
 		gauge(descFailed, float64(len(s.report.Failed)))
 		gauge(descConflicts, float64(len(s.report.Conflicts)))
 		counter(descWrites, float64(s.writes))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,10 @@ import (
 	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/fabric"
 )
+
+// listTimeout bounds an answer that may list a hundred thousand routes; it is
+// less than the client's patience.
+const listTimeout = 8 * time.Second
 
 // answer is a page of the control socket: a value that becomes JSON, or why
 // there is none.
@@ -34,7 +39,7 @@ func (a *agent) bgpPages(mux *http.ServeMux) {
 		},
 	} {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+			ctx, cancel := context.WithTimeout(r.Context(), listTimeout)
 			defer cancel()
 			v, err := page(ctx, r)
 			writeAnswer(w, v, err)
@@ -127,13 +132,18 @@ func (a *agent) bgpRoutes(ctx context.Context, r *http.Request) (any, error) {
 		return nil, err
 	}
 	out := routesOf(paths)
-	err = a.loop.ask(ctx, func() {
-		bad := a.loop.bad()
-		for i := range out {
-			out[i].Kernel, _ = a.loop.kernelHas(out[i].Prefix, bad)
+	for part := range slices.Chunk(out, takeAtOnce) { // the loop has other work between
+		err = a.loop.ask(ctx, func() {
+			bad := a.loop.bad()
+			for i := range part {
+				part[i].Kernel, _ = a.loop.kernelHas(part[i].Prefix, bad)
+			}
+		})
+		if err != nil {
+			return nil, errors.New("the reconcile loop does not answer: it is busy or waits for the kernel")
 		}
-	})
-	return out, err
+	}
+	return out, nil
 }
 
 func routesOf(paths []bgp.Path) []api.BGPRoute {

@@ -123,13 +123,24 @@ func (l *loop) reach(p *fabric.Peer) (objs kernel.Objects, way backends.Way) {
 	return objs, l.want.learnt.way(p)
 }
 
-// lacking counts the peers of which the kernel does not hold all, or to which no
-// route was learnt. Where nothing is learnt, it looks at peers only when
-// something is amiss.
+// unlearnt counts the peers to which no route was learnt, on a node that routes.
+func (l *loop) unlearnt() (n int) {
+	if !l.want.learnt.routing() {
+		return 0
+	}
+	for _, p := range l.want.peers {
+		if p.ID != l.want.input.Self && l.want.learnt.way(p).Kind == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// lacking counts the peers of which the kernel does not hold all. It looks at
+// peers only when something is amiss.
 func (l *loop) lacking(r kernel.Report) int {
 	bad := broken(r)
-	routing := l.want.learnt.routing()
-	if len(bad) == 0 && !routing {
+	if len(bad) == 0 {
 		return 0
 	}
 	n := 0
@@ -137,8 +148,8 @@ func (l *loop) lacking(r kernel.Report) int {
 		if p.ID == l.want.input.Self {
 			continue
 		}
-		objs, way := l.reach(p)
-		if routing && way.Kind == "" || slices.ContainsFunc(names(objs), func(name string) bool { return bad[name] }) {
+		objs, _ := l.reach(p)
+		if slices.ContainsFunc(names(objs), func(name string) bool { return bad[name] }) {
 			n++
 		}
 	}

@@ -88,6 +88,11 @@ func ownerOf(s *fabric.Snapshot, p netip.Prefix) (*fabric.Peer, netip.Prefix) {
 // learnt are the ways to the prefix, also those that are kept out; where nobody
 // told of it, those to the closest prefix around it that are let in.
 func (q *question) learnt(ctx context.Context) ([]bgp.Path, error) {
+	in, err := q.a.routing.Routes(ctx, q.prefix)
+	in = slices.DeleteFunc(in, func(p bgp.Path) bool { return p.Session == "" || p.Prefix != q.prefix })
+	if err != nil || len(in) > 0 {
+		return in, err
+	}
 	paths, err := q.a.routing.Received(ctx, "")
 	if err != nil {
 		return nil, err

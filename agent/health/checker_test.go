@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/internal/testns"
@@ -20,8 +20,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(testns.Main(m)) }
 
 func quiet() *logrus.Entry {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log, _ := test.NewNullLogger()
 	return logrus.NewEntry(log)
 }
 

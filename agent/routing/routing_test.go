@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"io"
 	"net/netip"
 	"os"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/weft-net/weft/internal/testns"
 )
@@ -16,8 +16,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(testns.Main(m)) }
 
 func silent() *logrus.Entry {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
+	log, _ := test.NewNullLogger()
 	return logrus.NewEntry(log)
 }
 
