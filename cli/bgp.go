@@ -62,7 +62,7 @@ func fromAgent[T any](a *app, q query[T]) *cobra.Command {
 				return err
 			}
 		}
-		data, err := askAgent(a, cmd.Context(), func(ctx context.Context, c *api.Client) (T, error) { return q.ask(c, ctx, argument) })
+		data, err := askAgent(cmd.Context(), a, func(ctx context.Context, c *api.Client) (T, error) { return q.ask(c, ctx, argument) })
 		if err != nil {
 			return err
 		}
@@ -75,7 +75,7 @@ func fromAgent[T any](a *app, q query[T]) *cobra.Command {
 }
 
 // askAgent asks the agent on this host.
-func askAgent[T any](a *app, ctx context.Context, ask func(context.Context, *api.Client) (T, error)) (T, error) {
+func askAgent[T any](ctx context.Context, a *app, ask func(context.Context, *api.Client) (T, error)) (T, error) {
 	var none T
 	n, err := a.config()
 	if err != nil {
@@ -110,7 +110,7 @@ func (a *app) bgpPeersCommand() *cobra.Command {
 	}
 	f := formFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		b, err := askAgent(a, cmd.Context(), func(ctx context.Context, c *api.Client) (*api.BGP, error) { return c.BGP(ctx) })
+		b, err := askAgent(cmd.Context(), a, func(ctx context.Context, c *api.Client) (*api.BGP, error) { return c.BGP(ctx) })
 		if err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (a *app) bgpWhyCommand() *cobra.Command {
 		if err := prefixOrAddress(given[0]); err != nil {
 			return err
 		}
-		w, err := askAgent(a, cmd.Context(), func(ctx context.Context, c *api.Client) (*api.Why, error) { return c.BGPWhy(ctx, given[0]) })
+		w, err := askAgent(cmd.Context(), a, func(ctx context.Context, c *api.Client) (*api.Why, error) { return c.BGPWhy(ctx, given[0]) })
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (a *app) bgpShutdownCommand() *cobra.Command {
 		Long: "Take this host out of routing, before it goes down: its routes become the last\nchoice everywhere (RFC 8326), then they are withdrawn, then the sessions are\nclosed. Returns when that is done. Pods on this host lose their way to others,\nand nothing but a new start of weftd brings it back.",
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		before, err := askAgent(a, cmd.Context(), func(ctx context.Context, c *api.Client) (*api.BGP, error) {
+		before, err := askAgent(cmd.Context(), a, func(ctx context.Context, c *api.Client) (*api.BGP, error) {
 			b, err := c.BGP(ctx)
 			if err != nil {
 				return nil, err
