@@ -110,18 +110,5 @@ func bareRoutes(b *testing.B, w Objects) {
 	for _, o := range w.Routes {
 		encodeRoute(&batch, create, &entry[RouteKey, path]{key: o.RouteKey, want: wantedPath(o)})
 	}
-	c, err := rtnl.Dial()
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.Close()
-	errs, err := c.Execute(&batch)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, err := range errs {
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
+	writeAll(b, &batch)
 }

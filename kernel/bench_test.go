@@ -136,12 +136,17 @@ func bare(b *testing.B, w Objects) {
 	for _, o := range w.Routes {
 		encodeRoute(&batch, create, &entry[RouteKey, path]{key: o.RouteKey, want: wantedPath(o)})
 	}
+	writeAll(b, &batch)
+}
+
+func writeAll(b *testing.B, batch *rtnl.Batch) {
+	b.Helper()
 	c, err := rtnl.Dial()
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer c.Close()
-	errs, err := c.Execute(&batch)
+	errs, err := c.Execute(batch)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -182,23 +182,7 @@ func TestRepairGroups(t *testing.T) {
 			twoToRs(t)
 			w := ecmp(3)
 			w.Routes = slices.DeleteFunc(w.Routes, func(r Route) bool { return r.Nexthop != both4 })
-			h := open(t, w)
-			inSync(t, h)
-			want := picture(t)
-			commands(t, tt.tamper)
-			if picture(t) == want {
-				t.Fatal("the commands changed nothing")
-			}
-			<-h.Changed()
-			r := inSync(t, h)
-			if diff := cmp.Diff(tt.repaired, r.Repaired); diff != "" {
-				t.Errorf("repaired (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff(want, picture(t)); diff != "" {
-				t.Errorf("not as before (-want +got):\n%s", diff)
-			}
-			idle(t, h)
-			idle(t, open(t, w))
+			repairs(t, w, tt.tamper, tt.repaired)
 		})
 	}
 }

@@ -66,29 +66,36 @@ func TestRepair(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			underlay(t)
-			h := open(t, join(base("198.18.0.1"), peers(n)))
-			inSync(t, h)
-			idle(t, h)
-			want := picture(t)
-			commands(t, tt.tamper)
-			if picture(t) == want {
-				t.Fatal("the commands changed nothing")
-			}
-			<-h.Changed()
-			r := inSync(t, h)
-			if len(r.Repaired) == 0 || r.Writes == 0 {
-				t.Errorf("repair not reported: %+v", r)
-			}
-			if diff := cmp.Diff(tt.repaired, r.Repaired); tt.repaired != nil && diff != "" {
-				t.Errorf("repaired (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff(want, picture(t)); diff != "" {
-				t.Errorf("not as before (-want +got):\n%s", diff)
-			}
-			idle(t, h)
-			idle(t, open(t, join(base("198.18.0.1"), peers(n))))
+			repairs(t, join(base("198.18.0.1"), peers(n)), tt.tamper, tt.repaired)
 		})
 	}
+}
+
+// repairs brings w about, has somebody tamper with it, and checks that one Sync
+// brings it about again and reports repaired (nil: whatever it was).
+func repairs(t *testing.T, w Objects, tamper string, repaired map[string]int) {
+	t.Helper()
+	h := open(t, w)
+	inSync(t, h)
+	idle(t, h)
+	want := picture(t)
+	commands(t, tamper)
+	if picture(t) == want {
+		t.Fatal("the commands changed nothing")
+	}
+	<-h.Changed()
+	r := inSync(t, h)
+	if len(r.Repaired) == 0 || r.Writes == 0 {
+		t.Errorf("repair not reported: %+v", r)
+	}
+	if diff := cmp.Diff(repaired, r.Repaired); repaired != nil && diff != "" {
+		t.Errorf("repaired (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, picture(t)); diff != "" {
+		t.Errorf("not as before (-want +got):\n%s", diff)
+	}
+	idle(t, h)
+	idle(t, open(t, w))
 }
 
 // picture is what ip(8), bridge(8) and nft(8) show of the namespace, without
