@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -14,8 +15,9 @@ import (
 	"github.com/weft-net/weft/lab/topologies"
 )
 
-// upBGP brings up one of the fabrics that route.
-func upBGP(t *testing.T, file []byte) (context.Context, *Lab) {
+// upBGP brings up one of the fabrics that route, with changes to the Fabric's
+// spec.
+func upBGP(t *testing.T, file []byte, changes ...map[string]any) (context.Context, *Lab) {
 	t.Helper()
 	topo, err := ParseTopology(file)
 	if err != nil {
@@ -23,6 +25,9 @@ func upBGP(t *testing.T, file []byte) (context.Context, *Lab) {
 	}
 	topo.Fabric = maps.Clone(topo.Fabric)
 	topo.Fabric["lease"] = map[string]any{"liveness": "5s"}
+	for _, c := range changes {
+		maps.Copy(topo.Fabric, c)
+	}
 	bin, err := binaries()
 	if err != nil {
 		t.Fatal(err)
@@ -142,40 +147,51 @@ func TestBGPUplinkCut(t *testing.T) {
 }
 
 // TestBGPAgentKilledLosesNothing: an agent that is killed and started, and
-// killed again before it has come up, costs no packet at FRR and BIRD.
+// killed again before it has come up, costs no packet at FRR and BIRD, be it a
+// reflector's.
 func TestBGPAgentKilledLosesNothing(t *testing.T) {
-	t.Parallel()
-	ctx, l := upBGP(t, topologies.LeafSpine)
-	must(t, l.WaitSessions(ctx))
-	h := l.Host("h3")
-	r := underTraffic(ctx, t, l, func() {
-		must(t, h.Agent.Kill())
-		must(t, h.Agent.Start())
-		must(t, h.Agent.WaitReady(ctx))
-		must(t, l.WaitSessions(ctx))
-	})
-	wantClean(t, "agent killed and started", r)
-	r = underTraffic(ctx, t, l, func() {
-		for range 2 {
-			must(t, h.Agent.Kill())
-			must(t, h.Agent.Start())
-		}
-		must(t, h.Agent.WaitReady(ctx))
-		must(t, l.WaitSessions(ctx))
-	})
-	wantClean(t, "agent killed again at once", r)
-	r = underTraffic(ctx, t, l, func() {
-		must(t, h.Agent.Restart(ctx))
-		must(t, l.WaitSessions(ctx))
-	})
-	wantClean(t, "agent stopped and started", r)
+	for _, tt := range []struct {
+		name, host string
+		file       []byte
+	}{
+		{"mesh", "h1", topologies.Mesh},
+		{"reflector", "h3", topologies.Reflectors},
+		{"client", "h4", topologies.Reflectors},
+		{"leafspine", "h3", topologies.LeafSpine},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, l := upBGP(t, tt.file)
+			must(t, l.WaitSessions(ctx))
+			h := l.Host(tt.host)
+			for _, end := range []struct {
+				name string
+				do   func() error
+			}{
+				{"killed", h.Agent.Kill},
+				{"killed twice", func() error { return errors.Join(h.Agent.Kill(), h.Agent.Start(), h.Agent.Kill()) }},
+				{"stopped", func() error { return h.Agent.Stop(ctx) }},
+			} {
+				r := underTraffic(ctx, t, l, func() {
+					must(t, end.do())
+					must(t, h.Agent.Start())
+					must(t, h.Agent.WaitReady(ctx))
+					must(t, l.WaitSessions(ctx))
+				})
+				wantClean(t, "agent "+end.name+" and started", r)
+			}
+		})
+	}
 }
 
 // TestBGPShutdownLeavesNoRoute: after a host's shutdown no switch has a route
 // to its pods, and none was lost on the way of the others.
 func TestBGPShutdownLeavesNoRoute(t *testing.T) {
 	t.Parallel()
-	ctx, l := upBGP(t, topologies.LeafSpine)
+	// Were it not taken back, the switches would keep it for that long.
+	ctx, l := upBGP(t, topologies.LeafSpine, map[string]any{"bgp": map[string]any{
+		"asn": "perNode", "gracefulRestart": map[string]any{"enabled": true, "time": "1h"},
+	}})
 	h := l.Host("h4")
 	subnets := h.status(ctx, t).Lease.Subnets
 	held := func() error {
