@@ -21,17 +21,23 @@ func (a *app) bgpCommand() *cobra.Command {
 	routes := fromAgent(a, query[[]api.BGPRoute]{
 		use: "routes [PREFIX]", short: "List the routes that are known, and what the kernel holds",
 		long: "List the routes that are known, and what the kernel holds. PREFIX may be an\naddress: its longest match.",
-		args: []string{"[PREFIX]"}, check: prefixOrAddress, ask: (*api.Client).BGPRoutes, draw: routesTable,
+		args: []string{"[PREFIX]"}, check: prefixOrAddress, ask: routesTo, draw: routesTable,
 		empty: func(r []api.BGPRoute) bool { return len(r) == 0 }, nothing: "no route is known",
 	})
 	advertised := fromAgent(a, query[[]api.BGPRoute]{
 		use: "advertised [SESSION]", short: "List what the far ends are told", args: []string{"[SESSION]"},
-		ask: (*api.Client).BGPAdvertised, draw: advertisedTable,
+		ask: func(ctx context.Context, c *api.Client, session string) ([]api.BGPRoute, error) {
+			return c.BGPAdvertised(ctx, session)
+		},
+		draw:  advertisedTable,
 		empty: func(r []api.BGPRoute) bool { return len(r) == 0 }, nothing: "nothing is advertised there",
 	})
 	received := fromAgent(a, query[[]api.BGPRoute]{
 		use: "received [SESSION]", short: "List what the far ends told, also what is kept out", args: []string{"[SESSION]"},
-		ask: (*api.Client).BGPReceived, draw: receivedTable,
+		ask: func(ctx context.Context, c *api.Client, session string) ([]api.BGPRoute, error) {
+			return c.BGPReceived(ctx, session)
+		},
+		draw:  receivedTable,
 		empty: func(r []api.BGPRoute) bool { return len(r) == 0 }, nothing: "nothing was received there",
 	})
 	cmd.AddCommand(a.bgpPeersCommand(), routes, advertised, received, a.bgpWhyCommand(), a.torConfigCommand(), a.bgpShutdownCommand())
@@ -43,7 +49,7 @@ type query[T any] struct {
 	use, short, long string
 	args             []string           // at most one
 	check            func(string) error // of the argument
-	ask              func(*api.Client, context.Context, string) (T, error)
+	ask              func(context.Context, *api.Client, string) (T, error)
 	draw             func(data T, wide bool) *table
 	empty            func(T) bool
 	nothing          string // what an empty answer means
@@ -62,7 +68,7 @@ func fromAgent[T any](a *app, q query[T]) *cobra.Command {
 				return err
 			}
 		}
-		data, err := askAgent(cmd.Context(), a, func(ctx context.Context, c *api.Client) (T, error) { return q.ask(c, ctx, argument) })
+		data, err := askAgent(cmd.Context(), a, func(ctx context.Context, c *api.Client) (T, error) { return q.ask(ctx, c, argument) })
 		if err != nil {
 			return err
 		}
@@ -86,6 +92,20 @@ func askAgent[T any](ctx context.Context, a *app, ask func(context.Context, *api
 		return none, noAgent(err, n.RunDir)
 	}
 	return out, nil
+}
+
+// routesTo asks for the routes to a prefix, all where it is empty, or to the
+// longest prefix that an address is in.
+func routesTo(ctx context.Context, c *api.Client, target string) ([]api.BGPRoute, error) {
+	a, err := netip.ParseAddr(target)
+	if err != nil {
+		return c.BGPRoutes(ctx, target)
+	}
+	all, err := c.BGPRoutes(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	return longestMatch(all, a), nil
 }
 
 // prefixOrAddress refuses what is neither.

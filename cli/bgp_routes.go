@@ -2,6 +2,8 @@ package cli
 
 import (
 	"cmp"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +18,7 @@ func routesTable(routes []api.BGPRoute, wide bool) *table {
 }
 
 func receivedTable(routes []api.BGPRoute, wide bool) *table {
-	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "USE…")
+	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "IMPORT…")
 }
 
 func advertisedTable(routes []api.BGPRoute, wide bool) *table {
@@ -49,17 +51,23 @@ func pathCell(r api.BGPRoute, column string) string {
 	case "PREFIX":
 		value = r.Prefix.String()
 	case "NEXT-HOP":
-		value = text(r.NextHop)
+		if !r.NextHop.IsUnspecified() { // of this host's own routes
+			value = text(r.NextHop)
+		}
 	case "FROM":
 		value = cmp.Or(r.Session, "this host")
 	case "TO":
 		value = r.Session
 	case "STATE":
-		value, _, _ = strings.Cut(use(r), " by ")
+		value, _, _ = strings.Cut(use(r), ":")
 	case "USE":
 		value = use(r)
+	case "IMPORT":
+		value = imported(r)
 	case "KERNEL":
-		value = r.Kernel
+		if r.Session != "" { // routes of this host's own are not from the speaker
+			value = r.Kernel
+		}
 	case "AS-PATH":
 		value = asPath(r.ASPath)
 	case "LOCAL-PREF":
@@ -76,11 +84,33 @@ func pathCell(r api.BGPRoute, column string) string {
 	return cmp.Or(value, "-")
 }
 
+// imported says whether a route that was received got in, and why not.
+func imported(r api.BGPRoute) string {
+	switch {
+	case r.Rejected != "":
+		return "rejected: " + r.Rejected
+	case r.Stale:
+		return "accepted, stale"
+	}
+	return "accepted"
+}
+
+// longestMatch are the routes to the longest prefix that an address is in.
+func longestMatch(routes []api.BGPRoute, a netip.Addr) []api.BGPRoute {
+	longest := -1
+	for _, r := range routes {
+		if r.Prefix.Contains(a) {
+			longest = max(longest, r.Prefix.Bits())
+		}
+	}
+	return slices.DeleteFunc(routes, func(r api.BGPRoute) bool { return !r.Prefix.Contains(a) || r.Prefix.Bits() != longest })
+}
+
 // use says whether a route is used and why not.
 func use(r api.BGPRoute) string {
 	switch {
 	case r.Rejected != "":
-		return "rejected by " + r.Rejected
+		return "rejected: " + r.Rejected
 	case r.Best && r.Stale:
 		return "best, stale"
 	case r.Best:

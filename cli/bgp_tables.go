@@ -134,14 +134,15 @@ func bgpText(b *api.BGP, now time.Time, wide bool) string {
 		return out.String()
 	}
 	out.WriteString("\n" + sessionsTable(b.Sessions, now, wide).String())
+	gap := "\n"
 	for _, s := range b.Sessions {
 		if wide || s.State == stateEstablished && !s.Restarting {
 			continue
 		}
-		out.WriteString("\n")
-		for _, line := range wrap(s.Key+": "+cmp.Or(s.Reason, "the far end has not answered yet"), screen) {
-			out.WriteString(line + "\n")
-		}
+		out.WriteString(gap)
+		gap = ""
+		reason := s.Key + ": " + cmp.Or(s.Reason, "the far end has not answered yet")
+		out.WriteString(strings.Join(wrap(reason, screen-2), "\n  ") + "\n")
 	}
 	return out.String()
 }

@@ -44,10 +44,20 @@ func For(f Fabric, p Place) (Switch, error) {
 		}
 	}
 	d.filters()
+	if d.lacksIPv6() {
+		d.note("IPv6 routes go over IPv4 sessions: for their next hops this switch and the nodes need IPv6 addresses on the segment")
+	}
 	if len(d.sw.Groups) == 0 {
 		d.note("no BGPPeer object leads from any node to this switch")
 	}
 	return d.sw, nil
+}
+
+// lacksIPv6 reports whether IPv6 routes have to go over IPv4 at a switch of
+// which no IPv6 address is known.
+func (d *deriver) lacksIPv6() bool {
+	return slices.ContainsFunc(d.sw.Groups, func(g Group) bool { return g.Over == fabric.IPv4 && g.Families.IPv6 }) &&
+		!slices.ContainsFunc(d.place.Addrs, func(p netip.Prefix) bool { return p.Addr().Is6() })
 }
 
 func checkPlace(f Fabric, p Place) error {
