@@ -103,6 +103,7 @@ func TestWatchUnderlay(t *testing.T) {
 		}
 		return routes
 	}
+	seen() // what came before the filter was in place
 	testns.Run(t, "ip", "route", "add", "198.19.0.0/16", "via", "198.18.0.254")
 	testns.Run(t, "ip", "-6", "route", "add", "2001:2:9::/48", "via", "2001:2::fe", "dev", "eth1")
 	testns.Run(t, "ip", "route", "add", "default", "via", "198.18.0.254", "proto", "158", "metric", "1073741824")

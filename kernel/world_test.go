@@ -206,7 +206,7 @@ func tolerant(args []string) string {
 }
 
 // A bridge's link-local address comes with its first moment of carrier.
-var volatile = regexp.MustCompile(`fe80::[0-9a-f:]+/64 *|^fe80::/64 dev weft0.*\n|^local fe80::.*\n| linkdown|NO-CARRIER,|,LOWER_UP|LOWER_|state [A-Z]+|(?:DOWN|UP|UNKNOWN) +|^[0-9]+: |((?:hello|tcn|topology_change|gc)_timer) +[0-9.]+|@up[0-9]+|qlen [0-9]+`)
+var volatile = regexp.MustCompile(`fe80::[0-9a-f:]+/64 *|^fe80::/64 dev weft0.*\n|^local fe80::.*\n| linkdown|NO-CARRIER,|,LOWER_UP|LOWER_|state [A-Z]+|(?:LOWERLAYERDOWN|DOWN|UP|UNKNOWN) +|^[0-9]+: |((?:hello|tcn|topology_change|gc)_timer) +[0-9.]+|@up[0-9]+|qlen [0-9]+`)
 
 // commands runs commands separated by ;.
 func commands(t *testing.T, script string) {
