@@ -283,6 +283,15 @@ func (b *board) mistaken(key, why string) {
 	}
 }
 
+// remark notes what is wrong with a session while it is up; empty: nothing.
+func (b *board) remark(key, what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.rows[key]; r != nil {
+		r.remark = what
+	}
+}
+
 // pardon lets a session try again.
 func (b *board) pardon(key string) {
 	b.mu.Lock()

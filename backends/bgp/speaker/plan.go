@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/fabric"
 )
 
 // plan is what GoBGP should have now: the sessions and ranges that can be had.
@@ -47,7 +48,9 @@ func (s *Speaker) plan() *plan {
 		}
 		far[addr] = w.Key
 		p.sessions[w.Key], p.addrs[w.Key] = w, addr
-		p.add(s.party(&w, netip.PrefixFrom(addr.WithZone(""), addr.BitLen()), host))
+		q := s.party(&w, netip.PrefixFrom(addr.WithZone(""), addr.BitLen()), host)
+		s.board.remark(w.Key, muteWords(q))
+		p.add(q)
 	}
 	var rows []rangeRow
 	for _, r := range s.want.Ranges {
@@ -115,4 +118,14 @@ func (s *Speaker) party(w *bgp.Session, far netip.Prefix, host addresses) *party
 	}
 	q.hops, q.mute = host.otherHops(towards, w)
 	return q
+}
+
+// muteWords says why a session that is up does not tell all it should.
+func muteWords(q *party) string {
+	for _, f := range fabric.Families {
+		if q.mute.Get(f) {
+			return fmt.Sprintf("no %s routes are told: the session's interface has no %s address that could be their next hop", f, f)
+		}
+	}
+	return ""
 }

@@ -30,8 +30,9 @@ type row struct {
 	routerID  netip.Addr
 	flaps     uint64
 	lastError string
-	noted     bool // lastError is of this life of the session
-	refused   int  // OPENs that the far end answered with something else, in a row
+	noted     bool   // lastError is of this life of the session
+	refused   int    // OPENs that the far end answered with something else, in a row
+	remark    string // what is wrong although the session is up
 	drops     drops
 	md5       string // why the password could not be set
 
@@ -113,6 +114,9 @@ func (b *board) statuses() []bgp.SessionStatus {
 		s := bgp.SessionStatus{
 			Key: r.session.Key, Address: r.addr, State: stateWord(r.state), Since: r.since, RemoteASN: r.remoteASN,
 			RouterID: r.routerID, Flaps: r.flaps, LastError: r.lastError, Families: r.families, Hold: r.hold, Restarting: r.restarting,
+		}
+		if r.state == packet.BGP_FSM_ESTABLISHED && r.remark != "" {
+			s.LastError = r.remark
 		}
 		if r.held != "" && r.session.HeldDown != "" {
 			s.State = bgp.Held

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/backends/bgp"
 )
@@ -203,6 +204,87 @@ router bgp 65001
 	if st := s.session(missing.Key); !strings.Contains(st.LastError, "eth9") {
 		t.Errorf("an interface that is not there: %+v", st)
 	}
+}
+
+// Without an IPv6 address there is no next hop for IPv6 routes: none are told,
+// and that is said.
+func TestNoNextHop(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	n.in("ip", "address", "delete", "fd18::2/64", "dev", "eth0")
+	far := n.frr(torConfig("198.18.0.2", "65002"))
+	s := n.speaker()
+	session := toTor()
+	s.set(wanted(session))
+	s.established(session.Key)
+	far.has("ipv4", "10.1.0.0/24", true)
+	if st := s.session(session.Key); !strings.Contains(st.LastError, "no ipv6 address") {
+		t.Errorf("%+v", st)
+	}
+	if out := far.show("show bgp ipv6 unicast"); strings.Contains(out, "fd10:1::/64") {
+		t.Errorf("an IPv6 route with an IPv4 next hop:\n%s", out)
+	}
+	n.in("ip", "address", "add", "fd18::2/64", "dev", "eth0", "nodad")
+	s.set(wanted(session))
+	far.has("ipv6", "fd10:1::/64", true)
+}
+
+// A reflector tells its clients of each other, and nobody else. The clients
+// here share a host, where the other's next hop is an own address that FRR
+// refuses: so it says itself.
+func TestReflector(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	far := n.frr(strings.Replace(torConfig("198.18.0.2", "65002"), "router bgp 65001", "router bgp 65002", 1))
+	other := n.bird(strings.Replace(birdConfig, "as 65011", "as 65002", 1))
+	s := n.speaker()
+	a, b := toTor(), toBird()
+	a.RemoteASN, b.RemoteASN = 65002, 65002
+	d := wanted(a, b)
+	s.set(d)
+	poll(t, "routes of both", func() (bool, string) { r := s.routes(); return len(r) == 3, fmt.Sprint(r) })
+	other.has("10.1.0.0/24", true)
+	if out := other.show("route", "all"); strings.Contains(out, "fd99") || strings.Contains(out, "originator") {
+		t.Errorf("no client, and still told:\n%s", out)
+	}
+	for i := range d.Sessions {
+		d.Sessions[i].ReflectorClient, d.Sessions[i].ClusterID, d.Sessions[i].NextHopSelf = true, addr("0.0.0.9"), true
+	}
+	s.set(d)
+	poll(t, "BIRD's route at FRR", func() (bool, string) {
+		out := far.show("show bgp ipv4 unicast 10.8.0.0/24")
+		return strings.Contains(out, "198.18.0.2 from") && strings.Contains(out, "Originator: 198.18.1.1") && strings.Contains(out, "Cluster list: 0.0.0.9"), out
+	})
+	poll(t, "counts", func() (bool, string) {
+		st := s.session(a.Key).Families.IPv4
+		return st.Received == 1 && st.Accepted == 1 && st.Advertised >= 2, fmt.Sprintf("%+v", st)
+	})
+}
+
+// Long-lived graceful restart, a source and a port of our own, multihop.
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	far := n.frr(torConfig("198.18.0.2", "65002", "neighbor 198.18.0.2 passive", "neighbor 198.18.0.2 ebgp-multihop 3"))
+	s := n.speaker()
+	session := toTor()
+	session.SourceAddress, session.Multihop = addr("198.18.0.2"), 3
+	d := wanted(session)
+	d.Global.LongLived, d.Global.Port = time.Hour, 1790
+	s.set(d)
+	s.established(session.Key)
+	poll(t, "the capabilities", func() (bool, string) {
+		out := far.show("show bgp neighbors 198.18.0.2")
+		ok := strings.Contains(out, "Long-lived Graceful Restart: advertised and received") &&
+			strings.Contains(out, "Received Restart Time(sec): 30") && strings.Count(out, "F bit: True") == 2
+		return ok, out
+	})
+	session.SourceInterface, session.SourceAddress = "eth0", netip.Addr{}
+	d.Sessions[0] = session
+	s.set(d)
+	poll(t, "a session from the interface", func() (bool, string) {
+		return far.established("198.18.0.2") == 2 && s.session(session.Key).State == bgp.Established, fmt.Sprint(s.session(session.Key))
+	})
 }
 
 // Sessions out of a range are those of whoever comes.
