@@ -52,6 +52,62 @@ func TestRestartWithBGPLosesNothing(t *testing.T) {
 	}
 }
 
+// A host with two links loses one, and then the other: the routes move, and the
+// session over the link that is left is not touched, although the underlay is
+// found under another address and the lost gateway has no default route.
+func TestLostLinkLeavesTheOtherSessionAlone(t *testing.T) {
+	r := newRack(t, "", theTors)
+	r.secondLink()
+	r.start()
+	r.ready()
+	kernelHas := func(what string, want bool) {
+		t.Helper()
+		poll(t, func() error {
+			why, err := r.client().BGPWhy(context.Background(), "10.244.200.0/24")
+			if err != nil {
+				return err
+			}
+			for _, s := range why.Stations {
+				if s.Name == "kernel" && strings.Contains(s.Detail, what) == want {
+					return nil
+				}
+			}
+			return fmt.Errorf("kernel has %q: want %t in %+v", what, want, why.Stations)
+		})
+	}
+	for _, address := range []string{"198.18.1.1", "198.18.2.1"} {
+		r.sessionWith(address, established)
+		kernelHas(address, true)
+	}
+	started, err := r.bgp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for link, c := range map[string]struct{ lost, left string }{"far0": {"198.18.1.1", "198.18.2.1"}, "far1": {"198.18.2.1", "198.18.1.1"}} {
+		left := r.sessionWith(c.left, established)
+		r.tor("ip", "link", "set", link, "down")
+		r.defaultRoute(c.left) // as network managers do when they see the carrier go
+		kernelHas(c.lost, false)
+		kernelHas(c.left, true)
+		r.sessionWith(c.lost, func(s api.BGPSession) bool { return !established(s) })
+		now, err := r.bgp()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.RouterID != started.RouterID || len(now.Pending) != 0 {
+			t.Errorf("%s: router id %s was %s, pending %v", link, now.RouterID, started.RouterID, now.Pending)
+		}
+		if s := r.sessionWith(c.left, established); s.Flaps != left.Flaps || !s.Since.Equal(left.Since) {
+			t.Errorf("%s: the other session was reset: %+v", link, s)
+		}
+		r.tor("ip", "link", "set", link, "up")
+		r.defaultRoute("198.18.1.1", "198.18.2.1")
+		r.sessionWith(c.lost, established)
+		kernelHas(c.lost, true)
+		r.ready()
+	}
+}
+
 // A host that boots while etcd is down peers by what it knew.
 func TestPeersWhileEtcdIsDown(t *testing.T) {
 	r := newRack(t, "", theTors)
@@ -229,6 +285,9 @@ func TestWhy(t *testing.T) {
 	r.start()
 	lease := r.lease()
 	r.session("started", established)
+	if record := r.etcdctl("get", "/weft/v1/nodes/a"); !strings.Contains(record, `"receives":["vxlan","direct","bgp"]`) || !strings.Contains(record, `"labels":{"rack":"r1"}`) {
+		t.Errorf("the node's record is\n%s", record)
+	}
 	for _, c := range []struct{ prefix, station, state, detail string }{
 		{lease, "announced", "ok", "lease"},
 		{lease, "probe", "ok", "answers"},

@@ -68,7 +68,8 @@ metadata: {name: tors}
 spec: {nodes: {}, peer: {gateways: all}, asn: external}
 `
 
-// birdConfig is the switch's. It tells of one other node's subnet, and of the
+// birdConfig is the switch's. The second session is for hosts with a second link,
+// see secondLink. It tells of one other node's subnet, and of the
 // default route, which nobody asked for.
 const birdConfig = `
 log "%[1]s/bird.log" all;
@@ -81,6 +82,13 @@ protocol bgp host {
   neighbor 198.18.1.10 as 4200000001;
   hold time 9; connect retry time 1; connect delay time 1; error wait time 1, 2;
   graceful restart on; %[2]s
+  ipv4 { import all; export where source = RTS_STATIC; next hop self; };
+}
+protocol bgp second {
+  local 198.18.2.1 as 65001;
+  neighbor 198.18.2.10 as 4200000001;
+  hold time 9; connect retry time 1; connect delay time 1; error wait time 1, 2;
+  graceful restart on;
   ipv4 { import all; export where source = RTS_STATIC; next hop self; };
 }
 `
@@ -118,6 +126,31 @@ func newRack(t *testing.T, bird string, objects ...string) *rack {
 	r.configureBird(bird)
 	r.background("nsenter", "--net=/proc/"+r.pid+"/ns/net", "bird", "-f", "-c", r.dir+"/bird.conf", "-s", r.dir+"/bird.ctl", "-P", r.dir+"/bird.pid")
 	return r
+}
+
+// secondLink gives the host another link to the switch, and a default route over
+// both.
+func (r *rack) secondLink() {
+	r.t.Helper()
+	for _, line := range []string{
+		"link add eth1 type veth peer name far1 netns " + r.pid, "link set eth1 up", "addr add 198.18.2.10/24 dev eth1",
+	} {
+		testns.Run(r.t, "ip", strings.Fields(line)...)
+	}
+	for _, line := range []string{"link set far1 up", "addr add 198.18.2.1/24 dev far1"} {
+		r.tor(append([]string{"ip"}, strings.Fields(line)...)...)
+	}
+	r.defaultRoute("198.18.1.1", "198.18.2.1")
+}
+
+// defaultRoute leads the host's default route over these gateways.
+func (r *rack) defaultRoute(gateways ...string) {
+	r.t.Helper()
+	args := []string{"route", "replace", "default"}
+	for _, g := range gateways {
+		args = append(args, "nexthop", "via", g)
+	}
+	testns.Run(r.t, "ip", args...)
 }
 
 // background starts a program that dies with the test.
@@ -213,7 +246,7 @@ func (r *rack) apply(yaml string) {
 func (r *rack) start() {
 	r.t.Helper()
 	r.weftd = weftd(r.t, nil, "--config", "/dev/null", "--node-name", "a", "--node-id", "a", "--etcd-endpoints", r.etcd,
-		"--run-dir", filepath.Join(r.dir, "run"), "--state-dir", filepath.Join(r.dir, "state"), "--bgp-file", filepath.Join(r.dir, "bgp.yaml"))
+		"--run-dir", filepath.Join(r.dir, "run"), "--state-dir", filepath.Join(r.dir, "state"), "--bgp-file", filepath.Join(r.dir, "bgp.yaml"), "--labels", "rack=r1")
 	r.log = &buffer{}
 	r.weftd.Stdout, r.weftd.Stderr = r.log, r.log
 	if err := r.weftd.Start(); err != nil {
@@ -277,6 +310,12 @@ func (r *rack) session(what string, so func(api.BGPSession) bool) api.BGPSession
 		return fmt.Errorf("%s: sessions %+v, pending %v, problems %v", what, b.Sessions, b.Pending, b.Problems)
 	})
 	return found
+}
+
+// sessionWith is session for one far end.
+func (r *rack) sessionWith(address string, so func(api.BGPSession) bool) api.BGPSession {
+	r.t.Helper()
+	return r.session(address, func(s api.BGPSession) bool { return s.Address.String() == address && so(s) })
 }
 
 func established(s api.BGPSession) bool { return s.State == "established" }
