@@ -34,54 +34,51 @@ func pathTable(routes []api.BGPRoute, wide bool, head ...string) *table {
 	if wide {
 		head = append(head, "AS-PATH", "LOCAL-PREF", "MED", "COMMUNITIES", "LARGE", "AGE")
 	}
-	t := newTable(wide, head...)
+	t, columns := newTable(wide, head...), pathColumns()
 	for _, r := range routes {
 		cells := make([]string, len(head))
 		for i, column := range head {
-			cells[i] = pathCell(r, column)
+			cells[i] = cmp.Or(columns[strings.TrimSuffix(column, "…")](r), "-")
 		}
 		t.add(cells...)
 	}
 	return t
 }
 
-func pathCell(r api.BGPRoute, column string) string {
-	value := ""
-	switch strings.TrimSuffix(column, "…") {
-	case "PREFIX":
-		value = r.Prefix.String()
-	case "NEXT-HOP":
-		if !r.NextHop.IsUnspecified() { // of this host's own routes
-			value = text(r.NextHop)
-		}
-	case "FROM":
-		value = cmp.Or(r.Session, "this host")
-	case "TO":
-		value = r.Session
-	case "STATE":
-		value, _, _ = strings.Cut(use(r), ":")
-	case "USE":
-		value = use(r)
-	case "IMPORT":
-		value = imported(r)
-	case "KERNEL":
-		if r.Session != "" { // routes of this host's own are not from the speaker
-			value = r.Kernel
-		}
-	case "AS-PATH":
-		value = asPath(r.ASPath)
-	case "LOCAL-PREF":
-		value = optional(r.LocalPreference)
-	case "MED":
-		value = optional(r.MED)
-	case "COMMUNITIES":
-		value = strings.Join(r.Communities, " ")
-	case "LARGE":
-		value = strings.Join(r.LargeCommunities, " ")
-	case "AGE":
-		value = span(r.Age)
+// pathColumns are the columns that tables of routes can have.
+func pathColumns() map[string]func(api.BGPRoute) string {
+	return map[string]func(api.BGPRoute) string{
+		"PREFIX":   func(r api.BGPRoute) string { return r.Prefix.String() },
+		"NEXT-HOP": nextHop,
+		"FROM":     func(r api.BGPRoute) string { return cmp.Or(r.Session, "this host") },
+		"TO":       func(r api.BGPRoute) string { return r.Session },
+		"USE":      use,
+		"STATE": func(r api.BGPRoute) string {
+			word, _, _ := strings.Cut(use(r), ":")
+			return word
+		},
+		"IMPORT": imported,
+		"KERNEL": func(r api.BGPRoute) string {
+			if r.Session == "" {
+				return "" // this host's own is not there for the speaker's sake
+			}
+			return r.Kernel
+		},
+		"AS-PATH":     func(r api.BGPRoute) string { return asPath(r.ASPath) },
+		"LOCAL-PREF":  func(r api.BGPRoute) string { return optional(r.LocalPreference) },
+		"MED":         func(r api.BGPRoute) string { return optional(r.MED) },
+		"COMMUNITIES": func(r api.BGPRoute) string { return strings.Join(r.Communities, " ") },
+		"LARGE":       func(r api.BGPRoute) string { return strings.Join(r.LargeCommunities, " ") },
+		"AGE":         func(r api.BGPRoute) string { return span(r.Age) },
 	}
-	return cmp.Or(value, "-")
+}
+
+// nextHop is nothing for this host's own routes.
+func nextHop(r api.BGPRoute) string {
+	if r.NextHop.IsUnspecified() {
+		return ""
+	}
+	return text(r.NextHop)
 }
 
 // imported says whether a route that was received got in, and why not.
