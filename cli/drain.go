@@ -99,8 +99,8 @@ func (a *app) drain(ctx context.Context, s *store.Store, name string, wait time.
 	return err
 }
 
-// followDrain prints each stage of a drain as it comes, until the last. The
-// error is the context's when its time is up.
+// followDrain prints each stage of a drain as it comes, and what is seen
+// meanwhile, until the last. The error is the context's when its time is up.
 func (a *app) followDrain(ctx context.Context, s *store.Store, name string) (last fabric.Drain, err error) {
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
@@ -114,7 +114,7 @@ func (a *app) followDrain(ctx context.Context, s *store.Store, name string) (las
 		case err != nil:
 			return last, unreachable(err)
 		}
-		if d.State != last.State {
+		if d.State != last.State || d.Reason != last.Reason {
 			a.printf("%s", stageText(*d))
 		}
 		if last = *d; d.State == stateQuiet {
