@@ -214,7 +214,7 @@ func TestOpenRefuses(t *testing.T) {
 // Operators' requests fail in words, and soon, when there is no etcd.
 func TestOperatorWithoutEtcd(t *testing.T) {
 	t.Parallel()
-	s, err := Open(Config{Endpoints: []string{"http://" + freePort(t)}})
+	s, err := Open(Config{Endpoints: []string{"http://" + freePort(t, "127.0.0.1")}})
 	must(t, err)
 	defer s.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -11,9 +11,12 @@
 //	keys, records   what a key and a value mean; refuses what no version writes
 //	view            records folded into a snapshot, one event at a time
 //	settle, overlap which of two colliding records counts: the older, everywhere
-//	hold            which removals are believed
+//	hold            which removals of peers are believed
+//	objects,        the operators' objects of BGP and drains, and which removals
+//	objecthold      of them are believed
 //	claim, subnets  what a node must write to own its share, as one transaction
 //	session, watch, own, keeper, cache, list, lease, client   the I/O around them
+//	errand, lock, drain   what a session writes besides its own records
 //
 // # Why it is as it is
 //

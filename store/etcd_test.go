@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -102,9 +103,12 @@ func sweep(base string) {
 	}
 }
 
-func freePort(t *testing.T) string {
+// freePort is an address and port to listen on. While a server is stopped, a
+// port of 127.0.0.1 may be taken by any connection that others make; nobody
+// connects from the other addresses of loopback.
+func freePort(t *testing.T, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,12 +118,18 @@ func freePort(t *testing.T) string {
 
 func newEtcd(t *testing.T, args ...string) *etcdServer {
 	t.Helper()
-	e := &etcdServer{t: t, dir: filepath.Join(dataDir(t), "data"), url: "http://" + freePort(t), peer: "http://" + freePort(t), args: args}
+	scheme, host := "http://", fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(200), rand.IntN(256), 1+rand.IntN(250))
 	if strings.Contains(strings.Join(args, " "), "--cert-file") {
-		e.url = strings.Replace(e.url, "http:", "https:", 1)
+		scheme, host = "https://", "127.0.0.1" // as in the certificate
 	}
+	e := &etcdServer{t: t, dir: filepath.Join(dataDir(t), "data"), url: scheme + freePort(t, host), peer: "http://" + freePort(t, host), args: args}
 	e.start()
 	t.Cleanup(e.stop)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of etcd at %s:\n%s", e.url, e.log)
+		}
+	})
 	return e
 }
 

@@ -253,7 +253,7 @@ func (ss *Session) LockContext(ctx context.Context, name string) (held context.C
 	case <-t.held.Done():
 	}
 	unlock()
-	return nil, nil, fmt.Errorf("lock %s: %w%s", quote(name), context.Cause(t.held), ss.lockedBy(t))
+	return nil, nil, fmt.Errorf("lock %q: %w%s", name, context.Cause(t.held), ss.lockedBy(t))
 }
 
 // lockedBy says what a ticket waited for.

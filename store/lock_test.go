@@ -115,12 +115,16 @@ func TestLockQueue(t *testing.T) {
 		_, err := agents[0].ss.Lock(ctx, "a/b %\xff\n")
 		waiting <- err
 	})
-	eventually(t, "the other lock's queue", func() error {
-		resp, err := c.Get(context.Background(), testPrefix+dirLocks+"a%2F", clientv3.WithPrefix(), clientv3.WithCountOnly())
-		if err == nil && resp.Count != 2 {
-			err = fmt.Errorf("%d keys", resp.Count)
+	eventually(t, "it to stand behind node-1", func() error {
+		desk := &agents[0].ss.locks
+		desk.mu.Lock()
+		defer desk.mu.Unlock()
+		for _, list := range desk.wanted {
+			if list[0].ahead == "node-1" {
+				return nil
+			}
 		}
-		return err
+		return errors.New("not yet")
 	})
 	cancel()
 	if err := <-waiting; !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "node-1 has it") {
