@@ -77,6 +77,22 @@ func (b *board) place(key string, addr netip.Addr) {
 	r.drop(time.Now())
 }
 
+// newLife puts all sessions back to the start, as GoBGP is; they get the time
+// again to come up.
+func (b *board) newLife() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	for key, r := range b.rows {
+		if r.dynamic {
+			delete(b.rows, key)
+			delete(b.byAddr, r.addr.String())
+			continue
+		}
+		r.added, r.own, r.overLimit, r.lifted = now, false, false, false
+	}
+}
+
 // keep forgets all sessions but these.
 func (b *board) keep(keys map[string]bool, ranges []rangeRow) {
 	b.mu.Lock()

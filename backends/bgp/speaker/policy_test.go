@@ -3,6 +3,8 @@ package speaker
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -146,6 +148,11 @@ func TestBadSessionsCostThemselves(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
 	far := n.frr(torConfig("198.18.0.2", "65002"))
+	station, err := net.Listen("tcp", "198.18.0.1:5001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer station.Close()
 	s := n.speaker()
 	bad := toBird()
 	bad.Key, bad.Address = "bad/1", netip.MustParseAddr("198.18.1.66")
@@ -160,6 +167,15 @@ func TestBadSessionsCostThemselves(t *testing.T) {
 	s.set(d)
 	s.established("tors/198.18.0.1")
 	far.has("ipv4", "10.1.0.0/24", true)
+	conn, err := station.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	header := make([]byte, 6) // version 3, length, type 4: initiation (RFC 7854, 4.3)
+	if _, err := io.ReadFull(conn, header); err != nil || header[0] != 3 || header[5] != 4 {
+		t.Errorf("the BMP station hears % x, %v", header, err)
+	}
 	for key, why := range map[string]string{"bad/1": "out/1", "tors/again": "same far end", "bad/2": "no address"} {
 		if st := s.session(key); !strings.Contains(st.LastError, why) || st.State == bgp.Established {
 			t.Errorf("%s: %+v", key, st)

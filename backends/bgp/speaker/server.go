@@ -148,9 +148,9 @@ func (s *Speaker) replace() {
 	s.rib.newLife(s.life.Add(1))
 	for key := range s.sessions {
 		s.board.place(key, netip.Addr{})
-		delete(s.sessions, key)
 	}
-	s.board.keep(map[string]bool{}, nil)
+	s.board.newLife()
+	clear(s.sessions)
 	clear(s.ranges)
 	clear(s.announced)
 	clear(s.stations)
@@ -237,6 +237,10 @@ func pollFor(ctx context.Context, atMost time.Duration, done func() bool) {
 	}
 }
 
+// stationsAfter is how long a station rests that cannot be had: its name may
+// have to be looked up, which takes time that sessions should not wait for.
+const stationsAfter = 30 * time.Second
+
 // monitor keeps the BMP stations (RFC 7854) as they are wanted. One that cannot
 // be had costs only itself.
 func (s *Speaker) monitor(ctx context.Context) {
@@ -253,6 +257,10 @@ func (s *Speaker) monitor(ctx context.Context) {
 		if _, ok := s.stations[name]; ok {
 			continue
 		}
+		s.pending = true // unless it is had now, another time
+		if time.Now().Before(s.penalties["bmp "+name]) {
+			continue
+		}
 		at, err := resolve(ctx, name)
 		if err == nil {
 			err = s.server.AddBmp(ctx, &api.AddBmpRequest{
@@ -261,7 +269,7 @@ func (s *Speaker) monitor(ctx context.Context) {
 		}
 		if err != nil {
 			s.log.WithError(err).WithField("station", name).Debug("BMP station cannot be used yet")
-			s.pending = true
+			s.penalties["bmp "+name] = time.Now().Add(stationsAfter)
 			continue
 		}
 		s.stations[name] = at

@@ -114,7 +114,7 @@ func (s *Speaker) adminState(ctx context.Context, r row, up bool) {
 		err = s.server.DisablePeer(ctx, &api.DisablePeerRequest{Address: r.addr.String(), Communication: "not wanted here"})
 	}
 	if err != nil {
-		s.log.WithError(err).WithField("session", r.session.Key).Warn("session cannot be switched")
+		s.log.WithError(err).WithField("session", r.session.Key).Debug("session cannot be switched: it has just gone")
 	}
 }
 
