@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -122,21 +119,7 @@ func speaking(t *testing.T, b *api.BGP, refusal string) (env []string, asked fun
 	}
 	answer(mux, "GET "+api.PathBGPWhy, reasons()["fault"])
 	answer(mux, "POST "+api.PathBGPShutdown, nil)
-	dir := t.TempDir()
-	listener, err := net.Listen("unix", filepath.Join(dir, api.Socket))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: mux}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		if err := server.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-		<-done
-	})
-	return []string{"WEFT_CONFIG=/dev/null", "WEFT_RUN_DIR=" + dir}, func() []string { return log }
+	return onSocket(t, mux), func() []string { return log }
 }
 
 func TestBGPPeersText(t *testing.T) {

@@ -12,16 +12,6 @@ import (
 	"github.com/weft-net/weft/store"
 )
 
-const drainYAML = `apiVersion: weft/v1
-kind: Fabric
-metadata: {name: prod}
-spec:
-  network: {ipv4: 10.244.0.0/16}
-  backend: bgp
-  bgp: {asn: perNode}
-  lease: {liveness: 2s}
-`
-
 const torsYAML = `---
 apiVersion: weft/v1
 kind: BGPPeer
@@ -119,7 +109,7 @@ func after(d time.Duration) time.Time { return time.Time{}.Add(d) }
 // TestDrain: a node is drained stage by stage, is shown so, and comes back.
 func TestDrain(t *testing.T) {
 	env := etcd(t)
-	if r := command(t, env, drainYAML, "apply", "-f", "-"); r.code != exitDone {
+	if r := command(t, env, routingYAML, "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}
 	seen := make(chan struct{}, 10)
@@ -183,7 +173,7 @@ func TestDrainNeedsRouting(t *testing.T) {
 // TestDrainOfADeadAgent says what it waits for.
 func TestDrainOfADeadAgent(t *testing.T) {
 	env := etcd(t)
-	if r := command(t, env, drainYAML, "apply", "-f", "-"); r.code != exitDone {
+	if r := command(t, env, routingYAML, "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}
 	stop := join(t, env, nodeOf("host1", 0, "198.18.0.1", ""))
@@ -199,7 +189,7 @@ func TestDrainOfADeadAgent(t *testing.T) {
 // any.
 func TestTorConfig(t *testing.T) {
 	env := etcd(t)
-	if r := command(t, env, drainYAML+torsYAML, "apply", "-f", "-"); r.code != exitDone {
+	if r := command(t, env, routingYAML+torsYAML, "apply", "-f", "-"); r.code != exitDone {
 		t.Fatal(r.err)
 	}
 	stop := join(t, env, nodeOf("host1", 0, "198.18.1.11", ""))
@@ -240,7 +230,7 @@ func TestTorConfig(t *testing.T) {
 		t.Errorf("a switch without nodes: %+v", r)
 	}
 	nowhere := []string{"WEFT_CONFIG=/dev/null", "WEFT_ETCD_ENDPOINTS=http://127.0.0.1:1"}
-	r = command(t, nowhere, drainYAML+torsYAML, strings.Fields("bgp tor-config -f - --for eos --asn 65101 --address 198.18.1.1/24 --listen")...)
+	r = command(t, nowhere, routingYAML+torsYAML, strings.Fields("bgp tor-config -f - --for eos --asn 65101 --address 198.18.1.1/24 --listen")...)
 	if r.code != exitDone || r.err != "" || !strings.Contains(r.out, "bgp listen range 198.18.1.0/24 peer-group tors") {
 		t.Errorf("from a file: %+v", r)
 	}

@@ -127,11 +127,6 @@ func TestUnreachable(t *testing.T) {
 // agentSocket answers on a control socket as an agent in the given state.
 func agentSocket(t *testing.T, s *api.Status, release string) (env []string) {
 	t.Helper()
-	dir := t.TempDir()
-	listener, err := net.Listen("unix", filepath.Join(dir, api.Socket))
-	if err != nil {
-		t.Fatal(err)
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+api.PathStatus, func(w http.ResponseWriter, _ *http.Request) {
 		if err := json.NewEncoder(w).Encode(s); err != nil {
@@ -143,7 +138,19 @@ func agentSocket(t *testing.T, s *api.Status, release string) (env []string) {
 			http.Error(w, release, http.StatusConflict)
 		}
 	})
-	server := &http.Server{Handler: mux}
+	return onSocket(t, mux)
+}
+
+// onSocket answers on a control socket, and returns the environment that leads
+// to it.
+func onSocket(t *testing.T, answers http.Handler) (env []string) {
+	t.Helper()
+	dir := t.TempDir()
+	listener, err := net.Listen("unix", filepath.Join(dir, api.Socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: answers}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
