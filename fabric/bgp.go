@@ -14,21 +14,23 @@ type BGP struct {
 	Prefixes []BGPPrefix `json:"prefixes,omitempty"`
 }
 
-// BGPPeer, BGPPolicy and BGPPrefix are objects with their names.
-type (
-	BGPPeer struct {
-		Name string      `json:"name"`
-		Spec BGPPeerSpec `json:"spec"`
-	}
-	BGPPolicy struct {
-		Name string        `json:"name"`
-		Spec BGPPolicySpec `json:"spec"`
-	}
-	BGPPrefix struct {
-		Name string        `json:"name"`
-		Spec BGPPrefixSpec `json:"spec"`
-	}
-)
+// BGPPeer is an object of that kind with its name.
+type BGPPeer struct {
+	Name string      `json:"name"`
+	Spec BGPPeerSpec `json:"spec"`
+}
+
+// BGPPolicy is an object of that kind with its name.
+type BGPPolicy struct {
+	Name string        `json:"name"`
+	Spec BGPPolicySpec `json:"spec"`
+}
+
+// BGPPrefix is an object of that kind with its name.
+type BGPPrefix struct {
+	Name string        `json:"name"`
+	Spec BGPPrefixSpec `json:"spec"`
+}
 
 // The rules by which nodes get their AS numbers, besides a number for all.
 const (
