@@ -254,7 +254,7 @@ func (s subject) open(ctx context.Context) (*hostile.Session, error) {
 func announceTo(session *hostile.Session, nextHop netip.Addr, from, to int) error {
 	var batch []byte
 	for i := from; i < to; i++ {
-		batch = append(batch, hostile.Route(nextHop, []uint32{feederASN, fabric.ASNBase + uint32(i)}, []netip.Prefix{learntPrefix(i)}).Bytes()...)
+		batch = append(batch, hostile.Route(nextHop, []uint32{feederASN, fabric.ASNBase + 1<<20 + uint32(i)}, []netip.Prefix{learntPrefix(i)}).Bytes()...)
 		if len(batch) > 32<<10 || i == to-1 {
 			if err := session.Send(batch); err != nil {
 				return err
@@ -284,9 +284,12 @@ func usageOfAll(pids []int) (sum Usage, err error) {
 
 // routeCount counts the different learnt routes that the kernel announces.
 type routeCount struct {
-	reached chan int // how many there are, newest only
+	reached chan progress // newest only
 	stop    func()
 }
+
+// progress is how many routes there are, and the first that is not.
+type progress struct{ total, missing int }
 
 func countRoutes(n *lab.Namespace, most int) (*routeCount, error) {
 	var conn *rtnl.Conn
@@ -298,7 +301,7 @@ func countRoutes(n *lab.Namespace, most int) (*routeCount, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &routeCount{reached: make(chan int, 1)}
+	c := &routeCount{reached: make(chan progress, 1)}
 	var g errgroup.Group
 	g.Go(func() error { return c.count(ctx, conn, make([]bool, most)) })
 	c.stop = func() { cancel(); _ = g.Wait(); conn.Close() }
@@ -324,7 +327,7 @@ func (c *routeCount) count(ctx context.Context, conn *rtnl.Conn, seen []bool) er
 		case <-c.reached:
 		default:
 		}
-		c.reached <- total
+		c.reached <- progress{total, slices.Index(seen, false)}
 	}
 	return nil
 }
@@ -344,12 +347,12 @@ func learntRoute(m rtnl.Message) (i int, ok bool) {
 func (c *routeCount) wait(ctx context.Context, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	last := 0
-	for last < n {
+	var last progress
+	for last.total < n {
 		select {
 		case last = <-c.reached:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d routes reached the kernel: %w", last, n, ctx.Err())
+			return fmt.Errorf("%d of %d routes reached the kernel, not %s: %w", last.total, n, learntPrefix(max(last.missing, 0)), ctx.Err())
 		}
 	}
 	return nil
