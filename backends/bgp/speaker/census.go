@@ -14,7 +14,7 @@ import (
 // it received, but not how many of them the rules keep out: they are judged one
 // by one, for the sessions that sent something since the last time. And its own
 // limit on prefixes walks the whole table with every UPDATE, so that 100000
-// routes take five times as long to receive: the limit is looked after here.
+// routes take several times as long to receive: the limit is looked after here.
 const (
 	// surveyEvery bounds how long a far end can go on above its limit, and
 	// countEvery how old the counts are; neither takes more than one part in
