@@ -44,7 +44,7 @@ var binaries = sync.OnceValues(func() (Binaries, error) {
 
 // testContext ends well before a test run as a whole would be killed.
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, fmt.Errorf("%s took too long", t.Name()))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, fmt.Errorf("%s took too long", t.Name()))
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -163,17 +163,18 @@ func networks(l *lab.Lab) []netip.Prefix {
 	return out
 }
 
-// loseToR is the second act: all links of a ToR go down, and come back.
+// loseToR is the second act: all links of a ToR go down, for longer than its
+// sessions live, and come back.
 func (d *demoBGP) loseToR(ctx context.Context, l *lab.Lab) error {
 	tor := l.Switches()[0]
-	d.say("ToR %s loses all its links for 3 s under traffic:", tor.Spec.Name)
-	err := d.underTraffic(ctx, l, func() error { return errors.Join(tor.Cut(), lab.Pause(ctx, 3*time.Second)) })
+	d.say("ToR %s loses all its links under traffic, for 12 s:", tor.Spec.Name)
+	err := d.underTraffic(ctx, l, func() error { return errors.Join(tor.Cut(), lab.Pause(ctx, 12*time.Second)) })
 	if err := errors.Join(err, l.WaitReachable(ctx)); err != nil {
 		return err
 	}
 	d.say("ToR %s comes back under traffic:", tor.Spec.Name)
 	return d.underTraffic(ctx, l, func() error {
-		return errors.Join(tor.Restore(), l.WaitSessions(ctx), lab.Pause(ctx, time.Second))
+		return errors.Join(tor.Restore(), l.WaitSessions(ctx), lab.Pause(ctx, 2*time.Second))
 	})
 }
 

@@ -66,7 +66,7 @@ func statusCommand(f *flags) *cobra.Command {
 func execCommand(f *flags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "exec NODE|POD -- COMMAND...",
-		Short:   "Run a command on a host, in a pod, or in spine, outside, tor-RACK, etcd1",
+		Short:   "Run a command on a host, in a pod, on a switch, or in outside, etcd1",
 		Example: "  weft-lab exec h1 -- weft status\n  weft-lab exec h1-a -- ping -c 3 10.244.2.2",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
