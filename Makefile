@@ -91,13 +91,14 @@ fmt: ## gofmt -s on every file
 	gofmt -s -w $$(git ls-files '*.go')
 
 .PHONY: install
-install: build ## install binaries, plugin, unit and sample files (DESTDIR, PREFIX)
+install: build ## install binaries, plugin, units and sample files (DESTDIR, PREFIX)
 	install -D -m 755 $(BIN)/weftd $(DESTDIR)$(PREFIX)/sbin/weftd
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BIN)/weft $(BIN)/weft-lab
 	install -D -m 755 $(BIN)/weft-cni $(DESTDIR)/opt/cni/bin/weft
 	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/sbin/weftd|$(PREFIX)/sbin/weftd|' scripts/weftd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/weftd.service
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/weft scripts/fabric.yaml LICENSE
+	for unit in weftd weft-shutdown; do sed 's|=\(-\?\)/usr/\(s\?bin/weft\)|=\1$(PREFIX)/\2|' scripts/$$unit.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/weft scripts/fabric.yaml scripts/fabric-bgp.yaml LICENSE
 	install -m 644 config/reference.yaml $(DESTDIR)$(PREFIX)/share/doc/weft/weftd.yaml
 	test -e $(DESTDIR)/etc/weft/weftd.yaml || install -D -m 600 config/reference.yaml $(DESTDIR)/etc/weft/weftd.yaml
 

@@ -40,29 +40,31 @@ func TestInstall(t *testing.T) {
 	t.Parallel()
 	bin, dest := t.TempDir(), t.TempDir()
 	// TRIMPATH: with it everything would be compiled a second time.
-	args := []string{"install", "TRIMPATH=", "BIN=" + bin, "DESTDIR=" + dest, "PREFIX=/usr", "VERSION=v0.0.0-test"}
+	args := []string{"install", "TRIMPATH=", "BIN=" + bin, "DESTDIR=" + dest, "PREFIX=/usr/local", "VERSION=v0.0.0-test"}
 	makeTarget(t, args...)
 	want := []string{
 		"-rw------- /etc/weft/weftd.yaml",
 		"-rwxr-xr-x /opt/cni/bin/weft",
-		"-rwxr-xr-x /usr/bin/weft",
-		"-rwxr-xr-x /usr/bin/weft-lab",
-		"-rw-r--r-- /usr/lib/systemd/system/weftd.service",
-		"-rwxr-xr-x /usr/sbin/weftd",
-		"-rw-r--r-- /usr/share/doc/weft/LICENSE",
-		"-rw-r--r-- /usr/share/doc/weft/fabric.yaml",
-		"-rw-r--r-- /usr/share/doc/weft/weftd.yaml",
+		"-rwxr-xr-x /usr/local/bin/weft",
+		"-rwxr-xr-x /usr/local/bin/weft-lab",
+		"-rw-r--r-- /usr/local/lib/systemd/system/weft-shutdown.service",
+		"-rw-r--r-- /usr/local/lib/systemd/system/weftd.service",
+		"-rwxr-xr-x /usr/local/sbin/weftd",
+		"-rw-r--r-- /usr/local/share/doc/weft/LICENSE",
+		"-rw-r--r-- /usr/local/share/doc/weft/fabric-bgp.yaml",
+		"-rw-r--r-- /usr/local/share/doc/weft/fabric.yaml",
+		"-rw-r--r-- /usr/local/share/doc/weft/weftd.yaml",
 	}
 	if diff := cmp.Diff(want, installed(t, dest)); diff != "" {
 		t.Errorf("installed (-want +got):\n%s", diff)
 	}
-	for _, program := range [][]string{{"usr/sbin/weftd", "--version"}, {"usr/bin/weft", "version"}, {"usr/bin/weft-lab", "--version"}} {
+	for _, program := range [][]string{{"usr/local/sbin/weftd", "--version"}, {"usr/local/bin/weft", "version"}, {"usr/local/bin/weft-lab", "--version"}} {
 		if got := output(t, dest, program...); !strings.Contains(got, "v0.0.0-test") {
 			t.Errorf("%v: %q; want the version it was built with", program, got)
 		}
 	}
-	checkCommands(t, output(t, dest, "usr/bin/weft", "--help"))
-	checkUnit(t, dest)
+	checkCommands(t, output(t, dest, "usr/local/bin/weft", "--help"))
+	checkUnits(t, dest)
 
 	own := []byte("nodeName: mine\n")
 	file := filepath.Join(dest, "etc/weft/weftd.yaml")
@@ -124,35 +126,57 @@ func installed(t *testing.T, dest string) []string {
 	return out
 }
 
-// checkUnit checks the unit as installed: by systemd itself where that is, and
-// for what an agent's stop must leave alone.
-func checkUnit(t *testing.T, dest string) {
+// checkUnits checks the units as installed, with the prefix in them: for what
+// an agent's stop must leave alone and a host's must not, and by systemd itself
+// where that is.
+func checkUnits(t *testing.T, dest string) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dest, "usr/lib/systemd/system/weftd.service"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	unit := string(data)
-	for _, line := range []string{
-		"Type=notify", "Restart=always", "RuntimeDirectory=weft", "RuntimeDirectoryPreserve=yes",
-		"RestartPreventExitStatus=2", "Environment=GOTRACEBACK=crash", "ExecStart=/usr/sbin/weftd",
+	for name, want := range map[string][]string{
+		"weftd.service": {
+			"Type=notify", "Restart=always", "RuntimeDirectory=weft", "RuntimeDirectoryPreserve=yes",
+			"RestartPreventExitStatus=2", "Environment=GOTRACEBACK=crash", "ExecStart=/usr/local/sbin/weftd",
+		},
+		// Stopped before the agent and the network are, and only then.
+		"weft-shutdown.service": {
+			"After=weftd.service network.target network-online.target", "RefuseManualStop=yes",
+			"Type=oneshot", "RemainAfterExit=yes", "ExecStop=-/usr/local/bin/weft bgp shutdown",
+		},
 	} {
-		if !strings.Contains(unit, "\n"+line+"\n") {
-			t.Errorf("weftd.service does not say %q", line)
+		data, err := os.ReadFile(filepath.Join(dest, "usr/local/lib/systemd/system", name))
+		if err != nil {
+			t.Fatal(err)
 		}
+		unit := string(data)
+		for _, line := range want {
+			if !strings.Contains(unit, "\n"+line+"\n") {
+				t.Errorf("%s does not say %q", name, line)
+			}
+		}
+		for _, tie := range []string{"Requires=", "BindsTo=", "PartOf="} {
+			if strings.Contains(unit, "\n"+tie) {
+				t.Errorf("%s has %s: a restart of one unit would stop the other", name, tie)
+			}
+		}
+		verifyUnit(t, dest, name, unit)
 	}
+}
+
+// verifyUnit has systemd check a unit, where it is installed.
+func verifyUnit(t *testing.T, dest, name, unit string) {
+	t.Helper()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Log("systemd is not here to check the unit")
+		t.Log("systemd is not here to check the units")
 		return
 	}
-	// The program is where DESTDIR has it, or systemd calls it missing.
-	file := filepath.Join(t.TempDir(), "weftd.service")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(unit, "=/usr/sbin", "="+dest+"/usr/sbin")), 0o644); err != nil {
+	// The programs are where DESTDIR has them, or systemd calls them missing.
+	file := filepath.Join(t.TempDir(), name)
+	unit = strings.NewReplacer("=/usr/local/", "="+dest+"/usr/local/", "=-/usr/local/", "=-"+dest+"/usr/local/").Replace(unit)
+	if err := os.WriteFile(file, []byte(unit), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput()
-	if err != nil || strings.Contains(string(out), "weftd") {
+	if err != nil || strings.Contains(string(out), "weft") {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
