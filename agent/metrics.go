@@ -54,7 +54,7 @@ var (
 	descWrites    = desc("weft_netlink_messages_total", "Netlink requests that change something.")
 	descLease     = desc("weft_lease_state", "1 for the state that the lease is in.", "state")
 	descConnected = desc("weft_etcd_connected", "1 while etcd answers.")
-	descHold      = desc("weft_hold", "Peers whose mass disappearance is held back.")
+	descHold      = desc("weft_hold", "Peers and objects whose mass disappearance is held back.", "kind")
 )
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -100,7 +100,7 @@ func (a *agent) Collect(out chan<- prometheus.Metric) {
 	a.collectBGP(gauge, counter)
 }
 
-func (a *agent) collectPeers(in inputs, gauge func(*prometheus.Desc, float64, ...string)) {
+func (a *agent) collectPeers(in inputs, gauge emit) {
 	if in.snapshot == nil {
 		return
 	}
@@ -119,7 +119,12 @@ func (a *agent) collectPeers(in inputs, gauge func(*prometheus.Desc, float64, ..
 	gauge(descPeers, float64(alive), "alive")
 	gauge(descPeers, float64(len(in.down)), "down")
 	gauge(descPeers, float64(held), "held")
-	gauge(descHold, float64(held))
+	objects := 0
+	if h := in.snapshot.Hold; h != nil {
+		objects = h.Objects
+	}
+	gauge(descHold, float64(held), "peers")
+	gauge(descHold, float64(objects), "objects")
 	gauge(descProblems, float64(len(in.snapshot.Problems)))
 }
 

@@ -106,6 +106,21 @@ func brokenStatus() *api.Status {
 	return s
 }
 
+func TestHoldWords(t *testing.T) {
+	for want, h := range map[string]fabric.Hold{
+		"1 peer is held back for 2m0s: gone":                {Peers: 1},
+		"3 peers are held back for 2m0s: gone":              {Peers: 3},
+		"1 object is held back for 2m0s: gone":              {Objects: 1},
+		"2 peers and 1 object are held back for 2m0s: gone": {Peers: 2, Objects: 1},
+		"1 peer and 5 objects are held back for 2m0s: gone": {Peers: 1, Objects: 5},
+	} {
+		h.Since, h.Reason = noon.Add(-2*time.Minute), "gone"
+		if got := holdWords(&h, noon); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
 	starting := &api.Status{Node: "a", Started: noon.Add(-time.Second), NotReady: []string{"there is no Fabric object"},
 		Lease: api.Lease{State: "waiting", Reason: "there is no Fabric object"}}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weft-net/weft/agent/api"
+	"github.com/weft-net/weft/fabric"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -48,10 +49,10 @@ func (a *app) statusCommand() *cobra.Command {
 }
 
 func (a *app) holdCommand() *cobra.Command {
-	cmd := group("hold", "Commands about peers that are held back from removal", "")
+	cmd := group("hold", "Commands about what is held back from removal", "")
 	release := &cobra.Command{
-		Use: "release", Short: "Let this node forget the peers that vanished all at once", Args: args(),
-		Long: "Let this node forget the peers that vanished from etcd all at once. weftd keeps\nthe routes to them until somebody says that it was meant, since an etcd that was\nwiped or restored looks the same. Each node holds and releases for itself.",
+		Use: "release", Short: "Let this node forget what vanished all at once", Args: args(),
+		Long: "Let this node forget the peers, objects of BGP and drains that vanished from etcd\nall at once. weftd keeps the routes to such peers, and such objects in force,\nuntil somebody says that it was meant, since an etcd that was wiped or restored\nlooks the same. Each node holds and releases for itself.",
 	}
 	release.RunE = func(cmd *cobra.Command, _ []string) error {
 		n, err := a.config()
@@ -110,8 +111,7 @@ func statusText(s *api.Status, b *api.BGP, now time.Time, wide bool) string {
 	}
 	say("repaired", repairedWords(s.Repaired))
 	if h := s.Hold; h != nil {
-		say("hold", fmt.Sprintf("%s held back for %s: %s", count(h.Peers, "peer is", "peers are"), span(now.Sub(h.Since)), h.Reason),
-			"`weft hold release` lets them go if that was meant")
+		say("hold", holdWords(h, now), "`weft hold release` lets them go if that was meant")
 	}
 	for _, p := range s.Problems {
 		say("problem", fmt.Sprintf("%s: %s", p.Key, p.Reason))
@@ -126,6 +126,22 @@ func statusText(s *api.Status, b *api.BGP, now time.Time, wide bool) string {
 		out.WriteString("\n! the kernel does not hold all of it\n")
 	}
 	return out.String()
+}
+
+// holdWords says how much of what is held back, for how long and why.
+func holdWords(h *fabric.Hold, now time.Time) string {
+	var what []string
+	if h.Peers > 0 {
+		what = append(what, count(h.Peers, "peer", "peers"))
+	}
+	if h.Objects > 0 {
+		what = append(what, count(h.Objects, "object", "objects"))
+	}
+	are := "are"
+	if h.Peers+h.Objects == 1 {
+		are = "is"
+	}
+	return fmt.Sprintf("%s %s held back for %s: %s", strings.Join(what, " and "), are, span(now.Sub(h.Since)), h.Reason)
 }
 
 // incomplete reports whether a peer has a path that the kernel lacks a part of.
