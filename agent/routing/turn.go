@@ -3,7 +3,9 @@ package routing
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,8 +38,10 @@ type turns struct {
 
 // turn is one reset: first it wants its locks, then it holds them.
 type turn struct {
-	key      string
-	expected []string // the sessions that are to come back
+	key string
+	// expected are the sessions that are to come back; true: one that has no
+	// status while it is away, as it comes out of a range.
+	expected map[string]bool
 	cancel   context.CancelFunc
 	result   chan lockResult // one element
 	answered bool            // result was received
@@ -54,7 +58,27 @@ type lockResult struct {
 // states are those of the sessions, by key.
 type states map[string]bgp.SessionStatus
 
-func (s states) established(key string) bool { return s[key].State == bgp.Established }
+// established reports whether the session with a key is, or any that came out of
+// the range that the key is of.
+func (s states) established(key string) bool { return len(s.up(key)) > 0 }
+
+// up are the keys of the established sessions that a plan's key means: of the
+// one session, of those that came out of a range, or of all.
+func (s states) up(key string) []string {
+	name, far, _ := strings.Cut(key, "/")
+	prefix, err := netip.ParsePrefix(far)
+	means := func(k string, status bgp.SessionStatus) bool {
+		of, _, _ := strings.Cut(k, "/")
+		return key == bgp.Everything || k == key || err == nil && status.Dynamic && of == name && prefix.Contains(status.Address.WithZone(""))
+	}
+	var out []string
+	for k, status := range s {
+		if status.State == bgp.Established && means(k, status) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
 
 // permitted is the key of what may reset now, empty for nothing.
 func (t *turns) permitted(now time.Time) string {
@@ -114,27 +138,26 @@ func (t *turns) finish(waiting []bgp.Waiting, s states, now time.Time) {
 // over reports whether the sessions are back, or gone for good: removed, or held
 // down for a reason of their own.
 func (t *turn) over(s states) bool {
-	return !slices.ContainsFunc(t.expected, func(key string) bool {
+	for key, dynamic := range t.expected {
 		status, there := s[key]
 		back := status.State == bgp.Established && status.Since.After(t.taken)
-		return there && status.State != bgp.Held && !back
-	})
+		if (there || dynamic) && status.State != bgp.Held && !back {
+			return false
+		}
+	}
+	return true
 }
 
 // begin asks for the locks in a goroutine of its own. They are taken in order of
 // their names, so that two nodes cannot wait for each other.
 func (t *turns) begin(ctx context.Context, key string, s states) {
 	ctx, cancel := context.WithCancel(ctx)
-	turn := &turn{key: key, cancel: cancel, result: make(chan lockResult, 1), expected: []string{key}}
-	if key == bgp.Everything {
-		turn.expected = nil
-		for k := range s {
-			if s.established(k) {
-				turn.expected = append(turn.expected, k)
-			}
-		}
+	turn := &turn{key: key, cancel: cancel, result: make(chan lockResult, 1), expected: map[string]bool{}}
+	up := s.up(key)
+	for _, k := range up {
+		turn.expected[k] = s[k].Dynamic
 	}
-	names := lockNames(turn.expected, s)
+	names := lockNames(up, s)
 	t.now = turn
 	t.group.Go(func() {
 		turn.result <- t.take(ctx, names)

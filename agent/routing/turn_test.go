@@ -186,3 +186,70 @@ func TestLockCannotBeHad(t *testing.T) {
 		}
 	})
 }
+
+// dynamic is an established session that came out of a range.
+func dynamic(key, address string, since time.Time) bgp.SessionStatus {
+	s := up(key, address, since)
+	s.Dynamic = true
+	return s
+}
+
+// Sessions that came out of a range are reset in their turn like any other, by
+// the key of the range, and are waited for although they have no status while
+// they are away.
+func TestSessionsOutOfARangeTakeTurns(t *testing.T) {
+	const key = "clients/198.18.0.0/24"
+	session := func(port uint16) bgp.Session {
+		s := bgp.Session{Key: key}
+		s.Port = port
+		return s
+	}
+	plan := func(asn uint32, port uint16) bgp.Desired {
+		return bgp.Desired{
+			Global: bgp.Global{ASN: asn, RouterID: addrs("198.18.0.9")[0]},
+			Ranges: []bgp.Range{{Prefix: prefixes("198.18.0.0/24")[0], Template: session(port)}},
+		}
+	}
+	for name, c := range map[string]struct {
+		wanted bgp.Desired
+		turn   string
+	}{
+		"the range changes": {plan(64512, 1179), key},
+		"all changes":       {plan(64513, 179), bgp.Everything},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &locks{held: map[string]chan struct{}{}}
+				tt := &turns{lock: l.lock, kick: func() {}}
+				defer tt.close()
+				start := time.Now()
+				s := states{
+					"clients/198.18.0.1": dynamic("clients/198.18.0.1", "198.18.0.1", start),
+					"others/198.18.0.2":  dynamic("others/198.18.0.2", "198.18.0.2", start),
+				}
+				staged, wait := bgp.Stage(plan(64512, 179), c.wanted, s.established, "")
+				if len(wait) != 1 || wait[0].Key != c.turn || staged.Global.ASN != 64512 || staged.Ranges[0].Template.Port != 179 {
+					t.Fatalf("staged %+v, waiting %+v", staged, wait)
+				}
+				tt.follow(t.Context(), wait, s, time.Now())
+				synctest.Wait()
+				if got := tt.permitted(time.Now()); got != c.turn || l.free("198.18.0.1") {
+					t.Fatalf("permitted %q, the far end's lock is free: %t", got, l.free("198.18.0.1"))
+				}
+				delete(s, "clients/198.18.0.1")
+				delete(s, "others/198.18.0.2")
+				time.Sleep(time.Second)
+				tt.follow(t.Context(), nil, s, time.Now())
+				if l.free("198.18.0.1") {
+					t.Error("the lock is free before the session is back")
+				}
+				s["clients/198.18.0.1"] = dynamic("clients/198.18.0.1", "198.18.0.1", time.Now())
+				s["others/198.18.0.2"] = dynamic("others/198.18.0.2", "198.18.0.2", time.Now())
+				tt.follow(t.Context(), nil, s, time.Now())
+				if !l.free("198.18.0.1") {
+					t.Error("the lock is kept after the session is back")
+				}
+			})
+		})
+	}
+}

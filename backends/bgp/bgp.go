@@ -187,6 +187,7 @@ const (
 type SessionStatus struct {
 	Key       string
 	Address   netip.Addr
+	Dynamic   bool // it came out of a range, and has no status while it is down
 	State     State
 	Since     time.Time // of the state
 	RemoteASN uint32    // as the far end says, 0 before it did

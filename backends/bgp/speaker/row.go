@@ -112,7 +112,7 @@ func (b *board) statuses() []bgp.SessionStatus {
 	out := make([]bgp.SessionStatus, 0, len(b.rows))
 	for _, r := range b.rows {
 		s := bgp.SessionStatus{
-			Key: r.session.Key, Address: r.addr, State: stateWord(r.state), Since: r.since, RemoteASN: r.remoteASN,
+			Key: r.session.Key, Address: r.addr, Dynamic: r.dynamic, State: stateWord(r.state), Since: r.since, RemoteASN: r.remoteASN,
 			RouterID: r.routerID, Flaps: r.flaps, LastError: r.lastError, Families: r.families, Hold: r.hold, Restarting: r.restarting,
 		}
 		if r.state == packet.BGP_FSM_ESTABLISHED && r.remark != "" {
