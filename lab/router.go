@@ -87,8 +87,9 @@ func routerDesired(c switchConfig) bgp.Desired {
 	}}
 	for _, n := range c.Links {
 		s := bgp.Session{
-			Key: "links/" + n.Address.String(), Address: n.Address, RemoteASN: n.ASN, Port: fabric.BGPPort,
-			Hold: linkHold, Keepalive: linkKeepalive, ConnectRetry: linkRetry,
+			Key:     "links/" + n.Address.String(),
+			Opening: bgp.Opening{Address: n.Address, RemoteASN: n.ASN, Port: fabric.BGPPort},
+			Hold:    linkHold, Keepalive: linkKeepalive, ConnectRetry: linkRetry,
 			MaxPrefixes: fabric.BGPMaxPrefixes, Import: all(), Export: all(), Description: n.Name,
 		}
 		s.Families.Set(fabric.FamilyOf(n.Address), true)
@@ -120,9 +121,9 @@ func routerDesired(c switchConfig) bgp.Desired {
 // nodeSession is what the sessions with a group of nodes have in common.
 func nodeSession(c switchConfig, g switchconf.Group) bgp.Session {
 	s := bgp.Session{
-		Port: g.Port, Hold: g.Hold, Keepalive: g.Keepalive, ConnectRetry: g.ConnectRetry,
-		Multihop: g.Multihop, GTSM: g.GTSM, MaxPrefixes: uint32(g.MaxPrefixes), Families: g.Families,
-		Description: g.Description,
+		Opening: bgp.Opening{Port: g.Port, Multihop: g.Multihop, GTSM: g.GTSM, Families: g.Families},
+		Hold:    g.Hold, Keepalive: g.Keepalive, ConnectRetry: g.ConnectRetry,
+		MaxPrefixes: uint32(g.MaxPrefixes), Description: g.Description,
 	}
 	if g.Internal {
 		s.RemoteASN, s.ReflectorClient, s.ClusterID = c.ASN, true, c.RouterID

@@ -46,6 +46,21 @@ type Session struct {
 	// Key names the session: the BGPPeer object's name and the far end, like
 	// "tors/198.18.1.1" or "uplinks/eth1".
 	Key string
+	Opening
+	Hold, Keepalive, ConnectRetry time.Duration
+	MaxPrefixes                   uint32
+	NextHopSelf                   bool
+	// Import and Export are complete: what no rule accepts is rejected, and
+	// Export sees this node's own routes only (reflectors see all). Sessions may
+	// share them: nobody changes them.
+	Import, Export []Rule
+	Description    string
+}
+
+// Opening is what a session's connection is made with and what is told when it
+// is opened. A change of any of it resets the session (see Resets); all else of
+// a Session is changed in place.
+type Opening struct {
 	// Address of the far end; with a zone where it is link-local. Invalid while
 	// Interface is set: the link-local neighbour there is looked up.
 	Address   netip.Addr
@@ -60,21 +75,14 @@ type Session struct {
 	Multihop, GTSM  uint8 // as in fabric.BGPPeerSpec
 	// Password is the MD5 secret, never logged. HeldDown, when not empty, is
 	// why there must be no session now (the password's file cannot be read).
-	Password                      Secret
-	HeldDown                      string
-	Hold, Keepalive, ConnectRetry time.Duration
-	MaxPrefixes                   uint32
-	AllowOwnASN                   uint8
-	Families                      fabric.PerFamily[bool]
-	NextHopSelf                   bool
+	Password    Secret
+	HeldDown    string
+	AllowOwnASN uint8
+	Families    fabric.PerFamily[bool]
 	// ReflectorClient makes the far end our client. ClusterID is ours, also
 	// towards other reflectors; invalid: we are none.
 	ReflectorClient bool
 	ClusterID       netip.Addr
-	// Import and Export are complete: what no rule accepts is rejected, and
-	// Export sees this node's own routes only (reflectors see all).
-	Import, Export []Rule
-	Description    string
 }
 
 // Range accepts sessions from addresses in a prefix, all configured like

@@ -28,10 +28,11 @@ func DiffResets(before, after Objects, nodes []*fabric.Peer) []string {
 	effects := make(map[string]*effect)
 	for _, n := range nodes {
 		for _, e := range nodeEffects(before.facts(n, nodes), after.facts(n, nodes)) {
-			if effects[e.kind()] == nil {
-				effects[e.kind()] = &e
+			kind := e.kind()
+			if effects[kind] == nil {
+				effects[kind] = &e
 			}
-			effects[e.kind()].add(e, n.Name)
+			effects[kind].add(e, n.Name)
 		}
 	}
 	var out []string
@@ -66,7 +67,7 @@ func bare(reasons []string) []string {
 
 func (e *effect) add(other effect, node string) {
 	e.differ = e.differ || !slices.Equal(e.reasons, other.reasons)
-	if !slices.Contains(e.nodes, node) {
+	if len(e.nodes) == 0 || e.nodes[len(e.nodes)-1] != node { // they come node by node
 		e.nodes = append(e.nodes, node)
 	}
 }
@@ -125,28 +126,57 @@ func nodeEffects(before, after Facts) []effect {
 	if reasons := GlobalResets(was.Global, will.Global); len(reasons) > 0 {
 		return []effect{{what: "reset", reasons: reasons}}
 	}
-	var out []effect
-	next := byKey(will)
-	for key, b := range byKey(was) {
-		object, _, _ := strings.Cut(key, "/")
-		a, stays := next[key]
-		if !stays {
-			out = append(out, effect{object: object, what: "end"})
-		} else if reasons := Resets(b, a); len(reasons) > 0 {
-			out = append(out, effect{object: object, what: "reset", reasons: reasons})
+	return append(sessionEffects(was.Sessions, will.Sessions), rangeEffects(was.Ranges, will.Ranges)...)
+}
+
+func sessionEffects(was, will []Session) (out []effect) {
+	before, gone := predecessors(was, will)
+	for _, s := range gone {
+		out = append(out, effect{object: objectOf(s), what: "end"})
+	}
+	var told difference
+	for i := range will {
+		if before[i] == nil || before[i].Key == will[i].Key && before[i].Opening == will[i].Opening {
+			continue
+		}
+		if d := differenceOf(before[i], &will[i]); d != told {
+			out = append(out, effect{object: d.object, what: "reset", reasons: sessionResets(before[i], &will[i])})
+			told = d
 		}
 	}
-	slices.SortFunc(out, func(a, b effect) int { return strings.Compare(a.kind(), b.kind()) })
 	return out
 }
 
-func byKey(d Desired) map[string]Session {
-	out := make(map[string]Session)
-	for _, s := range d.Sessions {
-		out[s.Key] = s
+// difference is the same for sessions that are reset for the same reasons: all
+// those of a mesh are, and one of them is enough to put into words.
+type difference struct {
+	object, renamed string
+	from, to        Opening
+}
+
+func differenceOf(before, after *Session) difference {
+	d := difference{object: objectOf(before), renamed: objectOf(after), from: before.Opening, to: after.Opening}
+	if d.from.Address == d.to.Address {
+		d.from.Address, d.to.Address = netip.Addr{}, netip.Addr{}
 	}
-	for _, r := range d.Ranges {
-		out[r.Template.Key] = r.Template
+	if d.from.RemoteASN == d.to.RemoteASN {
+		d.from.RemoteASN, d.to.RemoteASN = 0, 0
+	}
+	if d.from.Passive == d.to.Passive {
+		d.from.Passive, d.to.Passive = false, false
+	}
+	return d
+}
+
+func rangeEffects(was, will []Range) (out []effect) {
+	for i := range was {
+		before := &was[i].Template
+		j := slices.IndexFunc(will, func(r Range) bool { return r.Prefix == was[i].Prefix })
+		if j < 0 {
+			out = append(out, effect{object: objectOf(before), what: "end"})
+		} else if reasons := Resets(*before, will[j].Template); len(reasons) > 0 {
+			out = append(out, effect{object: objectOf(before), what: "reset", reasons: reasons})
+		}
 	}
 	return out
 }

@@ -26,12 +26,30 @@ func Plan(f Facts) (Desired, []fabric.Problem) {
 		if o.Spec.Peer.Range.IsValid() {
 			d.Ranges = append(d.Ranges, p.ranges(o, d.Ranges)...)
 		} else {
-			d.Sessions = append(d.Sessions, p.sessions(o)...)
+			d.Sessions = p.sessions(d.Sessions, o)
 		}
 	}
-	slices.SortFunc(d.Sessions, func(a, b Session) int { return strings.Compare(a.Key, b.Key) })
+	d.Sessions = sortedSessions(d.Sessions)
 	slices.SortFunc(d.Ranges, func(a, b Range) int { return comparePrefixes(a.Prefix, b.Prefix) })
 	return d, p.sorted()
+}
+
+// sortedSessions are sorted by key. Sessions are large: what is moved about is
+// their numbers.
+func sortedSessions(sessions []Session) []Session {
+	if slices.IsSortedFunc(sessions, func(a, b Session) int { return strings.Compare(a.Key, b.Key) }) {
+		return sessions
+	}
+	order := make([]int, len(sessions))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return strings.Compare(sessions[i].Key, sessions[j].Key) })
+	out := make([]Session, len(sessions))
+	for to, from := range order {
+		out[to] = sessions[from]
+	}
+	return out
 }
 
 // WithheldBy lists what Plan does not announce although an object wants it,
@@ -47,7 +65,10 @@ type planner struct {
 	Facts
 	global   Global
 	problems []fabric.Problem
+	told     map[fabric.Problem]bool   // those in problems
 	policies map[string]*policy        // compiled so far, by name
+	meant    map[string]bool           // see meantBy
+	shared   map[rulesKey]rules        // see rules
 	extra    map[string][]netip.Prefix // by BGPPrefix, see declared
 	taken    map[netip.Addr]string     // far ends that have a session: its key
 	longest  fabric.PerFamily[int]     // lease that a route can be to, see leases
@@ -59,8 +80,9 @@ func newPlanner(f Facts) *planner {
 	}
 	f.Self.Underlay = f.Underlay.Addrs
 	return &planner{
-		Facts: f, policies: make(map[string]*policy),
-		extra: make(map[string][]netip.Prefix), taken: make(map[netip.Addr]string),
+		Facts: f, told: make(map[fabric.Problem]bool),
+		policies: make(map[string]*policy), meant: meantBy(f.BGP.Policies), shared: make(map[rulesKey]rules),
+		extra: make(map[string][]netip.Prefix),
 	}
 }
 
@@ -76,7 +98,8 @@ const (
 // fault records a problem, once.
 func (p *planner) fault(key, format string, args ...any) {
 	problem := fabric.Problem{Key: key, Reason: fmt.Sprintf(format, args...)}
-	if !slices.Contains(p.problems, problem) {
+	if !p.told[problem] {
+		p.told[problem] = true
 		p.problems = append(p.problems, problem)
 	}
 }

@@ -142,21 +142,29 @@ func TestBothEndsAgree(t *testing.T) {
 	}
 }
 
-// BenchmarkPlan is a reflector of many clients, and one node of a large fabric
-// that peers with its switches.
-func BenchmarkPlan(b *testing.B) {
+// manyNodes are n nodes, each 200th of them a reflector.
+func manyNodes(n int) []*fabric.Peer {
 	var nodes []*fabric.Peer
-	for i := range 10000 {
+	for i := range n {
 		p := node(i%200+1, []string{"role=client", "role=reflector"}[i/2%100/99])
-		p.ID, p.Index = fabric.NodeID(fmt.Sprintf("id-%05d", i)), uint32(i+1)
+		p.Name, p.ID, p.Index = fmt.Sprintf("n%d", i+1), fabric.NodeID(fmt.Sprintf("id-%05d", i)), uint32(i+1)
 		p.Underlay.IPv4 = netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
 		nodes = append(nodes, p)
 	}
+	return nodes
+}
+
+// BenchmarkPlan is a reflector of many clients, one node of a large mesh, and
+// one of a large fabric that peers with its switches.
+func BenchmarkPlan(b *testing.B) {
+	nodes := manyNodes(10000)
+	oneAS := strings.ReplaceAll(dualStack, "perNode", `"65000"`)
 	for _, bb := range []struct {
 		name, yaml string
 		nodes      []*fabric.Peer
 	}{
-		{"reflector-of-200", strings.ReplaceAll(dualStack, "perNode", `"65000"`) + reflectors, nodes[:202]},
+		{"reflector-of-200", oneAS + reflectors, nodes[:202]},
+		{"mesh-of-1000", oneAS + mesh + policies + prefixes, nodes[:1000]},
 		{"tors-in-10000", dualStack + tors + prefixes, nodes},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
@@ -166,6 +174,22 @@ func BenchmarkPlan(b *testing.B) {
 			for b.Loop() {
 				d, _ := Plan(f)
 				b.ReportMetric(float64(len(d.Sessions)), "sessions")
+			}
+		})
+	}
+}
+
+// BenchmarkDiffResets is a change that resets every session of a large mesh,
+// and one that resets none.
+func BenchmarkDiffResets(b *testing.B) {
+	nodes := manyNodes(1000)
+	yaml := strings.ReplaceAll(dualStack, "perNode", `"65000"`) + mesh
+	before := parsed(b, yaml)
+	for name, after := range map[string]string{"none": yaml + "  description: new\n", "all": yaml + "  gtsm: 1\n"} {
+		b.Run(name, func(b *testing.B) {
+			after := parsed(b, after)
+			for b.Loop() {
+				b.ReportMetric(float64(len(DiffResets(before, after, nodes))), "lines")
 			}
 		})
 	}

@@ -23,16 +23,53 @@ const (
 // speakers need not know the community.
 const farther = 3
 
+// rulesKey tells rules apart: they differ between the far ends of an object only
+// by these.
+type rulesKey struct {
+	object   string
+	external bool
+	far      string // empty: no policy's rule is for this far end by its address
+}
+
+type rules struct{ in, out []Rule }
+
+// rules are those of a session, which shares them with others like it.
+func (p *planner) rules(o *fabric.BGPPeer, far string, external bool) rules {
+	key := rulesKey{object: o.Name, external: external}
+	if p.meant[far] {
+		key.far = far
+	}
+	done, ok := p.shared[key]
+	if !ok {
+		done = rules{in: p.importRules(o, far), out: p.exportRules(o, far, external)}
+		p.shared[key] = done
+	}
+	return done
+}
+
+// meantBy are all whom rules of policies are for.
+func meantBy(policies []fabric.BGPPolicy) map[string]bool {
+	out := make(map[string]bool)
+	for i := range policies {
+		for j := range policies[i].Spec.Rules {
+			for _, peer := range policies[i].Spec.Rules[j].Match.Peers {
+				out[peer] = true
+			}
+		}
+	}
+	return out
+}
+
 // importRules are, in order: what no policy can allow, the policies, and the
 // defaults. A route that its sender is about to withdraw has the lowest
 // preference from the start (RFC 8326, section 4.2), so that it has it
 // whichever rule accepts it; a rule that sets a preference of its own knows.
-func (p *planner) importRules(o *fabric.BGPPeer, e end) []Rule {
+func (p *planner) importRules(o *fabric.BGPPeer, far string) []Rule {
 	var out []Rule
 	if own := within(p.Subnets); len(own) > 0 {
 		out = append(out, Rule{Name: ruleOwnSubnets, Match: Match{Prefixes: own}, Action: Reject})
 	}
-	rules, named := p.policyRules(o, e, o.Spec.Import)
+	rules, named := p.policyRules(o, far, o.Spec.Import)
 	var unasked []PrefixRange
 	for _, f := range fabric.Families {
 		if !named.Get(f) {
@@ -68,7 +105,7 @@ func closing(name string, accepted []PrefixRange) []Rule {
 
 // exportRules see this node's own routes, and on a reflector those that it
 // reflects.
-func (p *planner) exportRules(o *fabric.BGPPeer, e end, external bool) []Rule {
+func (p *planner) exportRules(o *fabric.BGPPeer, far string, external bool) []Rule {
 	var out []Rule
 	if external {
 		out = append(out, Rule{
@@ -83,7 +120,7 @@ func (p *planner) exportRules(o *fabric.BGPPeer, e end, external bool) []Rule {
 	} else if !attributes.empty() {
 		out = append(out, Rule{Name: o.Name + "/attributes", Set: Set{Attributes: attributes}, Action: Next})
 	}
-	rules, _ := p.policyRules(o, e, o.Spec.Export)
+	rules, _ := p.policyRules(o, far, o.Spec.Export)
 	out = append(out, rules...)
 	out = append(out, closing(ruleOwn, p.own())...)
 	if !external {
@@ -142,7 +179,7 @@ type policy struct {
 // is not there or cannot be read is left out, whole: what remains are the other
 // policies and the defaults, which are safe, while a session taken down would
 // cost the node its routes.
-func (p *planner) policyRules(o *fabric.BGPPeer, e end, names []string) (rules []Rule, named fabric.PerFamily[bool]) {
+func (p *planner) policyRules(o *fabric.BGPPeer, far string, names []string) (rules []Rule, named fabric.PerFamily[bool]) {
 	for _, name := range names {
 		compiled := p.policy(name)
 		if compiled == nil {
@@ -151,7 +188,7 @@ func (p *planner) policyRules(o *fabric.BGPPeer, e end, names []string) (rules [
 		}
 		for i, r := range compiled.rules {
 			to := compiled.peers[i]
-			if len(to) > 0 && !slices.Contains(to, o.Name) && !slices.Contains(to, e.String()) {
+			if len(to) > 0 && !slices.Contains(to, o.Name) && !slices.Contains(to, far) {
 				continue
 			}
 			rules = append(rules, r)

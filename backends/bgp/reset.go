@@ -12,12 +12,78 @@ import (
 
 // Resets says why a session that is up must come down to change from before to
 // after, in words; nothing where it can be changed in place. Both have one Key.
-// What is not named here, a speaker must be able to change in place: policies,
+// What is not in Opening, a speaker must be able to change in place: policies,
 // next hops, limits, timers (which are those of the next session), descriptions.
 func Resets(before, after Session) []string {
+	return before.resets(&after.Opening)
+}
+
+// sessionResets is Resets for sessions that may be of objects with different
+// names.
+func sessionResets(before, after *Session) []string {
+	reasons := before.resets(&after.Opening)
+	if before.Key != after.Key {
+		reasons = append(reasons, changes("the object's name", objectOf(before), objectOf(after)))
+	}
+	return reasons
+}
+
+// objectOf is the name of a session's BGPPeer object.
+func objectOf(s *Session) string {
+	object, _, _ := strings.Cut(s.Key, "/")
+	return object
+}
+
+// predecessors finds for each session that comes the one whose place it takes,
+// nil where there is none: the one with its key, else one with its far end that
+// nobody else follows. Those that nobody follows are gone. Both lists are sorted
+// by key.
+func predecessors(before, after []Session) (of []*Session, gone []*Session) {
+	of = make([]*Session, len(after))
+	var fresh []int
+	i := 0
+	for j := range after {
+		for ; i < len(before) && before[i].Key < after[j].Key; i++ {
+			gone = append(gone, &before[i])
+		}
+		if i < len(before) && before[i].Key == after[j].Key {
+			of[j] = &before[i]
+			i++
+		} else {
+			fresh = append(fresh, j)
+		}
+	}
+	for ; i < len(before); i++ {
+		gone = append(gone, &before[i])
+	}
+	if len(gone) == 0 || len(fresh) == 0 {
+		return of, gone
+	}
+	type farEnd struct {
+		addr  netip.Addr
+		iface string
+	}
+	at := make(map[farEnd]int, len(gone))
+	for i, s := range gone {
+		at[farEnd{s.Address, s.Interface}] = i
+	}
+	for _, j := range fresh {
+		far := farEnd{after[j].Address, after[j].Interface}
+		if i, ok := at[far]; ok {
+			of[j], gone[i] = gone[i], nil
+			delete(at, far)
+		}
+	}
+	return of, slices.DeleteFunc(gone, func(s *Session) bool { return s == nil })
+}
+
+func (before *Opening) resets(after *Opening) []string {
+	if *before == *after {
+		return nil
+	}
 	var out []string
 	for _, f := range sessionFields {
-		if from, to := f.text(&before), f.text(&after); from != to {
+		if from, to := f.text(before), f.text(after); from != to {
 			out = append(out, f.change(from, to))
 		}
 	}
@@ -34,7 +100,7 @@ func Resets(before, after Session) []string {
 // connection is made. Its text shows two values apart; empty: not set.
 type field struct {
 	name string
-	text func(*Session) string
+	text func(*Opening) string
 }
 
 func (f field) change(from, to string) string { return changes(f.name, from, to) }
@@ -43,41 +109,28 @@ func changes(name, from, to string) string {
 	return fmt.Sprintf("%s changes from %s to %s", name, cmp.Or(from, "none"), cmp.Or(to, "none"))
 }
 
-// sessionFields must agree with keep, which carries them over.
+// sessionFields are those of Opening, but for the password and what holds the
+// session down.
 var sessionFields = [...]field{
-	{"the far end's address", func(s *Session) string { return addrText(s.Address) }},
-	{"the interface", func(s *Session) string { return s.Interface }},
-	{"the far end's AS", func(s *Session) string {
+	{"the far end's address", func(s *Opening) string { return addrText(s.Address) }},
+	{"the interface", func(s *Opening) string { return s.Interface }},
+	{"the far end's AS", func(s *Opening) string {
 		if s.RemoteASN == 0 {
 			return "any other"
 		}
 		return fmt.Sprint(s.RemoteASN)
 	}},
-	{"the local AS", func(s *Session) string { return number(s.LocalASN) }},
-	{"the source address", func(s *Session) string { return addrText(s.SourceAddress) }},
-	{"the source interface", func(s *Session) string { return s.SourceInterface }},
-	{"the far end's port", func(s *Session) string { return number(uint32(s.Port)) }},
-	{"passive", func(s *Session) string { return fmt.Sprint(s.Passive) }},
-	{"multihop", func(s *Session) string { return number(uint32(s.Multihop)) }},
-	{"gtsm", func(s *Session) string { return number(uint32(s.GTSM)) }},
-	{"allowOwnASN", func(s *Session) string { return number(uint32(s.AllowOwnASN)) }},
-	{"the set of families", func(s *Session) string { return familiesText(s.Families) }},
-	{"being our reflector client", func(s *Session) string { return fmt.Sprint(s.ReflectorClient) }},
-	{"the cluster id", func(s *Session) string { return addrText(s.ClusterID) }},
-}
-
-// keep gives after what would reset the session as before has it.
-func keep(before, after Session) Session {
-	after.Address, after.Interface = before.Address, before.Interface
-	after.RemoteASN, after.LocalASN = before.RemoteASN, before.LocalASN
-	after.SourceAddress, after.SourceInterface = before.SourceAddress, before.SourceInterface
-	after.Port, after.Passive = before.Port, before.Passive
-	after.Multihop, after.GTSM = before.Multihop, before.GTSM
-	after.AllowOwnASN = before.AllowOwnASN
-	after.Families = before.Families
-	after.ReflectorClient, after.ClusterID = before.ReflectorClient, before.ClusterID
-	after.Password, after.HeldDown = before.Password, before.HeldDown
-	return after
+	{"the local AS", func(s *Opening) string { return number(s.LocalASN) }},
+	{"the source address", func(s *Opening) string { return addrText(s.SourceAddress) }},
+	{"the source interface", func(s *Opening) string { return s.SourceInterface }},
+	{"the far end's port", func(s *Opening) string { return number(uint32(s.Port)) }},
+	{"passive", func(s *Opening) string { return fmt.Sprint(s.Passive) }},
+	{"multihop", func(s *Opening) string { return number(uint32(s.Multihop)) }},
+	{"gtsm", func(s *Opening) string { return number(uint32(s.GTSM)) }},
+	{"allowOwnASN", func(s *Opening) string { return number(uint32(s.AllowOwnASN)) }},
+	{"the set of families", func(s *Opening) string { return familiesText(s.Families) }},
+	{"being our reflector client", func(s *Opening) string { return fmt.Sprint(s.ReflectorClient) }},
+	{"the cluster id", func(s *Opening) string { return addrText(s.ClusterID) }},
 }
 
 func addrText(a netip.Addr) string {
@@ -133,7 +186,7 @@ func addrsText(addrs []netip.Addr) string {
 	return strings.Join(texts, ", ")
 }
 
-// keepGlobal is keep for what all sessions share.
+// keepGlobal gives after what would reset the sessions as before has it.
 func keepGlobal(before, after Global) Global {
 	after.ASN, after.RouterID = before.ASN, before.RouterID
 	after.Listen, after.Port, after.Transit = before.Listen, before.Port, before.Transit

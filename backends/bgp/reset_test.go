@@ -28,42 +28,43 @@ func different(t *testing.T, typ reflect.Type) reflect.Value {
 	return reflect.Value{}
 }
 
-// Every field of a session either resets it, and Stage holds it back, or can be
-// changed in place, and Stage does not.
+// Every field of Opening resets a session, and Stage holds it back; every other
+// can be changed in place, and Stage does not.
 func TestEveryFieldResetsOrDoesNot(t *testing.T) {
-	inPlace := []string{
-		"Hold", "Keepalive", "ConnectRetry", "MaxPrefixes", "NextHopSelf", "Import", "Export", "Description",
-	}
-	up := func(string) bool { return true }
-	global := Global{ASN: 65000}
-	typ := reflect.TypeFor[Session]()
-	for i := range typ.NumField() {
-		name := typ.Field(i).Name
-		if name == "Key" {
+	opening := reflect.TypeFor[Opening]()
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Session]()) {
+		if field.Anonymous || field.Name == "Key" {
 			continue
 		}
+		_, opens := opening.FieldByName(field.Name)
 		before, after := Session{Key: "k"}, Session{Key: "k"}
-		reflect.ValueOf(&after).Elem().Field(i).Set(different(t, typ.Field(i).Type))
-		for _, pair := range [][2]Session{{before, after}, {after, before}} {
-			reasons := Resets(pair[0], pair[1])
-			if resets := !slices.Contains(inPlace, name); (len(reasons) == 1) != resets || len(reasons) > 1 {
-				t.Errorf("%s: resets for %q", name, reasons)
-			}
-			if strings.Contains(strings.Join(reasons, " "), "abracadabra") {
-				t.Error("a reason shows the password")
-			}
-			now, waiting := Stage(Desired{Global: global, Sessions: pair[:1]}, Desired{Global: global, Sessions: pair[1:]}, up, "")
-			want := pair[1]
-			if len(reasons) > 0 {
-				want = pair[0]
-			}
-			if !reflect.DeepEqual(now.Sessions[0], want) || (len(waiting) == 1) != (len(reasons) > 0) {
-				t.Errorf("%s: now %+v, waiting %v", name, now.Sessions[0], waiting)
-			}
-		}
+		reflect.ValueOf(&after).Elem().FieldByIndex(field.Index).Set(different(t, field.Type))
+		testField(t, field.Name, opens, before, after)
+		testField(t, field.Name, opens, after, before)
 	}
 	if got := Resets(Session{Key: "k"}, Session{Key: "k"}); got != nil {
 		t.Errorf("nothing changes, and resets for %q", got)
+	}
+}
+
+func testField(t *testing.T, name string, opens bool, before, after Session) {
+	t.Helper()
+	reasons := Resets(before, after)
+	if (len(reasons) == 1) != opens || len(reasons) > 1 {
+		t.Errorf("%s: resets for %q", name, reasons)
+	}
+	if strings.Contains(strings.Join(reasons, " "), "abracadabra") {
+		t.Error("a reason shows the password")
+	}
+	up := func(string) bool { return true }
+	desired := func(s Session) Desired { return Desired{Global: Global{ASN: 65000}, Sessions: []Session{s}} }
+	now, waiting := Stage(desired(before), desired(after), up, "")
+	want := after
+	if opens {
+		want = before
+	}
+	if !reflect.DeepEqual(now.Sessions[0], want) || (len(waiting) == 1) != opens {
+		t.Errorf("%s: now %+v, waiting %v", name, now.Sessions[0], waiting)
 	}
 }
 
@@ -94,7 +95,7 @@ func TestEveryGlobalFieldResetsOrDoesNot(t *testing.T) {
 func TestStage(t *testing.T) {
 	global := Global{ASN: 65000, Multipath: 2}
 	session := func(key string, remote uint32, description string) Session {
-		return Session{Key: key, RemoteASN: remote, Description: description}
+		return Session{Key: key, Opening: Opening{RemoteASN: remote, Interface: key}, Description: description}
 	}
 	inForce := Desired{
 		Global:   global,
@@ -158,6 +159,37 @@ func TestStage(t *testing.T) {
 	}
 }
 
+// A session whose object gets another name is another one to the speaker, with
+// the same far end: it keeps its key until its turn comes.
+func TestStageRenamed(t *testing.T) {
+	session := func(key, far string) Session { return Session{Key: key, Opening: Opening{Address: addr(far)}} }
+	global := Global{ASN: 65000}
+	inForce := Desired{Global: global, Sessions: []Session{session("m/198.18.0.1", "198.18.0.1"), session("m/198.18.0.2", "198.18.0.2")}}
+	wanted := Desired{Global: global, Sessions: []Session{session("a/198.18.0.2", "198.18.0.2"), session("m/198.18.0.1", "198.18.0.1"), session("z/198.18.0.3", "198.18.0.3")}}
+	for _, tt := range []struct {
+		up              bool
+		permitted       string
+		waits           string
+		first, sessions string
+	}{
+		{true, "", "m/198.18.0.2", "m/198.18.0.1", "m/198.18.0.2"},
+		{true, "m/198.18.0.2", "", "a/198.18.0.2", "m/198.18.0.1"},
+		{false, "", "", "a/198.18.0.2", "m/198.18.0.1"},
+	} {
+		now, waiting := Stage(inForce, wanted, func(string) bool { return tt.up }, tt.permitted)
+		var waits string
+		for _, w := range waiting {
+			waits += w.Key
+			if text := strings.Join(w.Reasons, ", "); text != "the object's name changes from m to a" {
+				t.Errorf("%s waits: %s", w.Key, text)
+			}
+		}
+		if waits != tt.waits || len(now.Sessions) != 3 || now.Sessions[0].Key != tt.first || now.Sessions[1].Key != tt.sessions {
+			t.Errorf("up %t, permitted %q: %q waits, now %+v", tt.up, tt.permitted, waits, now.Sessions)
+		}
+	}
+}
+
 // A password's file that is gone takes no session down that is up with its
 // password; one that must have a password from now on comes down in its turn.
 func TestStageKeepsWhatIsAuthenticated(t *testing.T) {
@@ -171,8 +203,8 @@ func TestStageKeepsWhatIsAuthenticated(t *testing.T) {
 		{"abracadabra", false, true},
 		{"", true, true},
 	} {
-		before := Desired{Global: global, Sessions: []Session{{Key: "k", Password: tt.password}}}
-		after := Desired{Global: global, Sessions: []Session{{Key: "k", HeldDown: "gone", MaxPrefixes: 7}}}
+		before := Desired{Global: global, Sessions: []Session{{Key: "k", Opening: Opening{Password: tt.password}}}}
+		after := Desired{Global: global, Sessions: []Session{{Key: "k", Opening: Opening{HeldDown: "gone"}, MaxPrefixes: 7}}}
 		now, _ := Stage(before, after, func(string) bool { return tt.up }, "k")
 		s := now.Sessions[0]
 		if (s.HeldDown != "") != tt.held || !tt.held && s.Password != tt.password || s.MaxPrefixes != 7 {
@@ -221,7 +253,7 @@ func TestStageComesToAnEnd(t *testing.T) {
 
 func TestDiffResets(t *testing.T) {
 	nodes := []*fabric.Peer{node(1, "role=reflector", "rack=r1"), node(2, "role=reflector", "rack=r2"), node(3, "rack=r1"), node(4, "rack=r2"), node(5)}
-	base := dualStack + tors
+	base, oneAS := dualStack+tors, strings.ReplaceAll(dualStack, "perNode", `"65000"`)
 	var text strings.Builder
 	for _, tt := range []struct{ name, before, after string }{
 		{"nothing changes", base, base},
@@ -234,6 +266,8 @@ func TestDiffResets(t *testing.T) {
 		{"one AS for all", base, strings.ReplaceAll(base, "perNode", `"65000"`)},
 		{"another AS for all", strings.ReplaceAll(base, "perNode", `"65000"`), strings.ReplaceAll(base, "perNode", `"65001"`)},
 		{"cluster id", strings.ReplaceAll(dualStack, "perNode", `"65000"`) + reflectors, strings.ReplaceAll(dualStack, "perNode", `"65000"`) + strings.ReplaceAll(reflectors, "192.0.2.1", "192.0.2.2")},
+		{"another name", oneAS + mesh, oneAS + strings.ReplaceAll(mesh, "name: mesh", "name: all")},
+		{"a mesh with GTSM", base + strings.ReplaceAll(mesh, "internal", "external"), base + strings.ReplaceAll(mesh, "internal", "external") + "  gtsm: 1\n"},
 		{"a range goes", dualStack + ranges, dualStack},
 		{"no longer bgp", base, strings.ReplaceAll(base, "backend: bgp", "backend: vxlan")},
 		{"bgp from now on", strings.ReplaceAll(base, "backend: bgp", "backend: vxlan"), base},

@@ -31,10 +31,14 @@ func (e end) String() string {
 	return e.addr.String()
 }
 
-// sessions are those of an object that targets one far end or several.
-func (p *planner) sessions(o *fabric.BGPPeer) []Session {
-	var out []Session
-	for _, e := range p.ends(o) {
+// sessions adds those of an object that targets one far end or several.
+func (p *planner) sessions(out []Session, o *fabric.BGPPeer) []Session {
+	ends := p.ends(o)
+	out = slices.Grow(out, len(ends))
+	if len(p.taken) == 0 {
+		p.taken = make(map[netip.Addr]string, len(ends))
+	}
+	for _, e := range ends {
 		s, ok := p.session(o, e)
 		if !ok {
 			continue
@@ -127,7 +131,7 @@ func (p *planner) nodeEnds(o *fabric.BGPPeer) []end {
 		return nil
 	}
 	reflects := o.Spec.RouteReflector != nil && far
-	var out []end
+	out := make([]end, 0, len(p.Peers))
 	for _, peer := range p.Peers {
 		isFar := o.Spec.Peer.Nodes.Matches(peer.Labels)
 		if peer.ID == p.Self.ID || !(near && isFar || far && o.Spec.Nodes.Matches(peer.Labels)) {
@@ -169,12 +173,17 @@ func (p *planner) waitsFor(peer *fabric.Peer, client, reflector bool) bool {
 // session is the configuration of one session.
 func (p *planner) session(o *fabric.BGPPeer, e end) (Session, bool) {
 	spec := &o.Spec
+	far := e.String()
 	s := Session{
-		Key: o.Name + "/" + e.String(), Address: e.addr, Interface: e.iface, Passive: e.passive,
-		SourceAddress: spec.SourceAddress.Unmap(), SourceInterface: spec.SourceInterface,
-		Port: cmp.Or(spec.Port, fabric.BGPPort), Multihop: spec.Multihop, GTSM: spec.GTSM,
-		MaxPrefixes: cmp.Or(spec.MaxPrefixes, fabric.BGPMaxPrefixes), AllowOwnASN: spec.AllowOwnASN,
-		NextHopSelf: spec.NextHopSelf, ReflectorClient: e.client, Description: spec.Description,
+		Key: o.Name + "/" + far,
+		Opening: Opening{
+			Address: e.addr, Interface: e.iface, Passive: e.passive,
+			SourceAddress: spec.SourceAddress.Unmap(), SourceInterface: spec.SourceInterface,
+			Port: cmp.Or(spec.Port, fabric.BGPPort), Multihop: spec.Multihop, GTSM: spec.GTSM,
+			AllowOwnASN: spec.AllowOwnASN, ReflectorClient: e.client,
+		},
+		MaxPrefixes: cmp.Or(spec.MaxPrefixes, fabric.BGPMaxPrefixes),
+		NextHopSelf: spec.NextHopSelf, Description: spec.Description,
 	}
 	if e.node != nil && spec.Port == 0 {
 		s.Port = p.global.Port // that of every node
@@ -199,9 +208,10 @@ func (p *planner) session(o *fabric.BGPPeer, e end) (Session, bool) {
 	external := s.RemoteASN != cmp.Or(s.LocalASN, p.global.ASN)
 	if external && e.client {
 		s.ReflectorClient, s.ClusterID = false, netip.Addr{}
-		p.fault(peerKind+o.Name, "routes are not reflected to %s: it is in another AS (RFC 4456)", e)
+		p.fault(peerKind+o.Name, "routes are not reflected to %s: it is in another AS (RFC 4456)", far)
 	}
-	s.Import, s.Export = p.importRules(o, e), p.exportRules(o, e, external)
+	rules := p.rules(o, far, external)
+	s.Import, s.Export = rules.in, rules.out
 	return s, true
 }
 

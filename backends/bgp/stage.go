@@ -16,10 +16,15 @@ const Everything = "*"
 
 // Stage is what may be done now of what is wanted: sessions that are
 // established and would be reset keep what they have of what resets them, and
-// take the rest, unless permitted is their key. A change of Global that would
-// reset sessions waits until Everything is permitted, and all others wait with
-// it, as they would be reset twice. A session that comes or goes waits for
-// nobody. A range goes by the key of its template. Waiting is sorted by key.
+// take the rest, unless permitted is their key. So does one whose object has
+// another name now: to a speaker that is another session with the same far end,
+// so it keeps its key. A change of Global that would reset sessions waits until
+// Everything is permitted, and all others wait with it, as they would be reset
+// twice. A session that comes or goes waits for nobody.
+//
+// A range goes by the key of its template: established says for this key
+// whether a session that came out of the range is. Keys are those in force;
+// waiting is sorted by them.
 //
 // A session whose password's file cannot be read any more goes on with the
 // password that it was opened with: that the file is gone is no reason to lose
@@ -31,21 +36,16 @@ func Stage(inForce, wanted Desired, established func(key string) bool, permitted
 	case permitted == Everything || inForce.Global.ASN == 0:
 		return wanted, nil
 	}
-	s := stage{inForce: inForce, established: established, permitted: permitted}
+	s := stage{established: established, permitted: permitted}
 	now = wanted
 	reasons := GlobalResets(inForce.Global, wanted.Global)
-	if len(reasons) > 0 && s.anyUp() {
+	all := len(reasons) > 0 && s.anyUp(inForce)
+	if all {
 		now.Global, s.permitted = keepGlobal(inForce.Global, wanted.Global), ""
 	}
-	now.Sessions = slices.Clone(wanted.Sessions)
-	for i, after := range now.Sessions {
-		now.Sessions[i] = s.session(after)
-	}
-	now.Ranges = slices.Clone(wanted.Ranges)
-	for i, after := range now.Ranges {
-		now.Ranges[i].Template = s.template(after)
-	}
-	if len(reasons) > 0 && s.anyUp() {
+	now.Sessions = s.sessions(inForce.Sessions, wanted.Sessions)
+	now.Ranges = s.ranges(inForce.Ranges, wanted.Ranges)
+	if all {
 		return now, []Waiting{{Key: Everything, Reasons: reasons}}
 	}
 	slices.SortFunc(s.waiting, func(a, b Waiting) int { return strings.Compare(a.Key, b.Key) })
@@ -54,44 +54,51 @@ func Stage(inForce, wanted Desired, established func(key string) bool, permitted
 
 // stage is one computation of Stage.
 type stage struct {
-	inForce     Desired
 	established func(string) bool
 	permitted   string
 	waiting     []Waiting
 }
 
-func (s *stage) anyUp() bool {
-	return slices.ContainsFunc(s.inForce.Sessions, func(x Session) bool { return s.established(x.Key) }) ||
-		slices.ContainsFunc(s.inForce.Ranges, func(x Range) bool { return s.established(x.Template.Key) })
+func (s *stage) anyUp(d Desired) bool {
+	return slices.ContainsFunc(d.Sessions, func(x Session) bool { return s.established(x.Key) }) ||
+		slices.ContainsFunc(d.Ranges, func(x Range) bool { return s.established(x.Template.Key) })
 }
 
-func (s *stage) session(after Session) Session {
-	for _, before := range s.inForce.Sessions {
-		if before.Key == after.Key {
-			return s.turn(before, after)
+func (s *stage) sessions(inForce, wanted []Session) []Session {
+	out := slices.Clone(wanted)
+	before, _ := predecessors(inForce, wanted)
+	for i := range out {
+		if before[i] != nil {
+			s.turn(before[i], &out[i], sessionResets(before[i], &out[i]))
 		}
 	}
-	return after
+	return sortedSessions(out) // some may have kept an earlier key
 }
 
-func (s *stage) template(after Range) Session {
-	for _, before := range s.inForce.Ranges {
-		if before.Prefix == after.Prefix {
-			return s.turn(before.Template, after.Template)
+func (s *stage) ranges(inForce, wanted []Range) []Range {
+	out := slices.Clone(wanted)
+	for i := range out {
+		to := &out[i].Template
+		for j := range inForce {
+			if before := &inForce[j].Template; inForce[j].Prefix == out[i].Prefix {
+				s.turn(before, to, Resets(*before, *to))
+			}
 		}
 	}
-	return after.Template
+	return out
 }
 
-// turn holds back what would reset a session before its turn has come.
-func (s *stage) turn(before, after Session) Session {
-	if after.HeldDown != "" && before.HeldDown == "" && before.Password != "" && s.established(after.Key) {
-		return keep(before, after)
+// turn holds back in a session what would reset it before its turn has come.
+func (s *stage) turn(before, after *Session, reasons []string) {
+	if len(reasons) == 0 || !s.established(before.Key) {
+		return
 	}
-	reasons := Resets(before, after)
-	if len(reasons) == 0 || after.Key == s.permitted || !s.established(after.Key) {
-		return after
+	unreadable := after.HeldDown != "" && before.HeldDown == "" && before.Password != ""
+	if before.Key == s.permitted && !unreadable {
+		return
 	}
-	s.waiting = append(s.waiting, Waiting{Key: after.Key, Reasons: reasons})
-	return keep(before, after)
+	if !unreadable {
+		s.waiting = append(s.waiting, Waiting{Key: before.Key, Reasons: reasons})
+	}
+	after.Key, after.Opening = before.Key, before.Opening
 }

@@ -262,9 +262,10 @@ func wanted(sessions ...bgp.Session) bgp.Desired {
 // toTor is a session with the switch's first link, and toBird with its second.
 func toTor() bgp.Session {
 	return bgp.Session{
-		Key: "tors/198.18.0.1", Address: netip.MustParseAddr("198.18.0.1"), RemoteASN: 65001, Port: 179,
-		Hold: 9 * time.Second, Keepalive: 3 * time.Second, ConnectRetry: time.Second, MaxPrefixes: 200000,
-		Families: bothFamilies, Import: all(), Export: all(),
+		Key:     "tors/198.18.0.1",
+		Opening: bgp.Opening{Address: netip.MustParseAddr("198.18.0.1"), RemoteASN: 65001, Port: 179, Families: bothFamilies},
+		Hold:    9 * time.Second, Keepalive: 3 * time.Second, ConnectRetry: time.Second, MaxPrefixes: 200000,
+		Import: all(), Export: all(),
 	}
 }
 
