@@ -118,16 +118,9 @@ func (a *agent) bgpTold(ask func(context.Context, string) ([]bgp.Path, error)) a
 }
 
 // bgpRoutes lists the ways that the speaker knows, and what the kernel makes of
-// each prefix.
+// each prefix that a peer told.
 func (a *agent) bgpRoutes(ctx context.Context, r *http.Request) (any, error) {
-	var prefix netip.Prefix
-	if text := r.URL.Query().Get("prefix"); text != "" {
-		var err error
-		if prefix, err = parsePrefix(text); err != nil {
-			return nil, err
-		}
-	}
-	paths, err := a.routing.Routes(ctx, prefix)
+	paths, err := a.pathsTo(ctx, r.URL.Query().Get("prefix"))
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +128,10 @@ func (a *agent) bgpRoutes(ctx context.Context, r *http.Request) (any, error) {
 	for part := range slices.Chunk(out, takeAtOnce) { // the loop has other work between
 		err = a.loop.ask(ctx, func() {
 			bad := a.loop.bad()
-			for i := range part {
-				part[i].Kernel, _ = a.loop.kernelHas(part[i].Prefix, bad)
+			for i, r := range part {
+				if r.Session != "" { // our own are not in the kernel for the speaker's sake
+					part[i].Kernel, _ = a.loop.kernelHas(r.Prefix, bad)
+				}
 			}
 		})
 		if err != nil {
@@ -146,12 +141,31 @@ func (a *agent) bgpRoutes(ctx context.Context, r *http.Request) (any, error) {
 	return out, nil
 }
 
+// pathsTo are the ways to a prefix, to the longest prefix that an address is in,
+// or all where the text is empty.
+func (a *agent) pathsTo(ctx context.Context, text string) ([]bgp.Path, error) {
+	if text == "" {
+		return a.routing.Routes(ctx, netip.Prefix{})
+	}
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return a.routing.Match(ctx, addr.Unmap().WithZone(""))
+	}
+	prefix, err := parsePrefix(text)
+	if err != nil {
+		return nil, err
+	}
+	return a.routing.Routes(ctx, prefix)
+}
+
 func routesOf(paths []bgp.Path) []api.BGPRoute {
 	out := make([]api.BGPRoute, 0, len(paths))
 	for _, p := range paths {
 		r := api.BGPRoute{
 			Prefix: p.Prefix, NextHop: p.NextHop, Session: p.Session, ASPath: p.ASPath, MED: p.MED, LocalPreference: p.LocalPreference,
 			Best: p.Best, Stale: p.Stale, Rejected: p.Rejected, Age: p.Age,
+		}
+		if r.NextHop.IsUnspecified() { // how GoBGP says that a route is our own
+			r.NextHop = netip.Addr{}
 		}
 		for _, c := range p.Communities {
 			r.Communities = append(r.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))

@@ -21,7 +21,11 @@ func (a *app) bgpCommand() *cobra.Command {
 	routes := fromAgent(a, query[[]api.BGPRoute]{
 		use: "routes [PREFIX]", short: "List the routes that are known, and what the kernel holds",
 		long: "List the routes that are known, and what the kernel holds. PREFIX may be an\naddress: its longest match.",
-		args: []string{"[PREFIX]"}, check: prefixOrAddress, ask: routesTo, draw: routesTable,
+		args: []string{"[PREFIX]"}, check: prefixOrAddress,
+		ask: func(ctx context.Context, c *api.Client, to string) ([]api.BGPRoute, error) {
+			return c.BGPRoutes(ctx, to)
+		},
+		draw:  routesTable,
 		empty: func(r []api.BGPRoute) bool { return len(r) == 0 }, nothing: "no route is known",
 	})
 	advertised := fromAgent(a, query[[]api.BGPRoute]{
@@ -92,20 +96,6 @@ func askAgent[T any](ctx context.Context, a *app, ask func(context.Context, *api
 		return none, noAgent(err, n.RunDir)
 	}
 	return out, nil
-}
-
-// routesTo asks for the routes to a prefix, all where it is empty, or to the
-// longest prefix that an address is in.
-func routesTo(ctx context.Context, c *api.Client, target string) ([]api.BGPRoute, error) {
-	a, err := netip.ParseAddr(target)
-	if err != nil {
-		return c.BGPRoutes(ctx, target)
-	}
-	all, err := c.BGPRoutes(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	return longestMatch(all, a), nil
 }
 
 // prefixOrAddress refuses what is neither.

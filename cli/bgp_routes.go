@@ -2,8 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -18,7 +16,7 @@ func routesTable(routes []api.BGPRoute, wide bool) *table {
 }
 
 func receivedTable(routes []api.BGPRoute, wide bool) *table {
-	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "IMPORT…")
+	return pathTable(routes, wide, "PREFIX", "NEXT-HOP", "FROM…", "USE…")
 }
 
 func advertisedTable(routes []api.BGPRoute, wide bool) *table {
@@ -49,7 +47,7 @@ func pathTable(routes []api.BGPRoute, wide bool, head ...string) *table {
 func pathColumns() map[string]func(api.BGPRoute) string {
 	return map[string]func(api.BGPRoute) string{
 		"PREFIX":   func(r api.BGPRoute) string { return r.Prefix.String() },
-		"NEXT-HOP": nextHop,
+		"NEXT-HOP": func(r api.BGPRoute) string { return text(r.NextHop) },
 		"FROM":     func(r api.BGPRoute) string { return cmp.Or(r.Session, "this host") },
 		"TO":       func(r api.BGPRoute) string { return r.Session },
 		"USE":      use,
@@ -57,13 +55,7 @@ func pathColumns() map[string]func(api.BGPRoute) string {
 			word, _, _ := strings.Cut(use(r), ":")
 			return word
 		},
-		"IMPORT": imported,
-		"KERNEL": func(r api.BGPRoute) string {
-			if r.Session == "" {
-				return "" // this host's own is not there for the speaker's sake
-			}
-			return r.Kernel
-		},
+		"KERNEL":      func(r api.BGPRoute) string { return r.Kernel },
 		"AS-PATH":     func(r api.BGPRoute) string { return asPath(r.ASPath) },
 		"LOCAL-PREF":  func(r api.BGPRoute) string { return optional(r.LocalPreference) },
 		"MED":         func(r api.BGPRoute) string { return optional(r.MED) },
@@ -71,36 +63,6 @@ func pathColumns() map[string]func(api.BGPRoute) string {
 		"LARGE":       func(r api.BGPRoute) string { return strings.Join(r.LargeCommunities, " ") },
 		"AGE":         func(r api.BGPRoute) string { return span(r.Age) },
 	}
-}
-
-// nextHop is nothing for this host's own routes.
-func nextHop(r api.BGPRoute) string {
-	if r.NextHop.IsUnspecified() {
-		return ""
-	}
-	return text(r.NextHop)
-}
-
-// imported says whether a route that was received got in, and why not.
-func imported(r api.BGPRoute) string {
-	switch {
-	case r.Rejected != "":
-		return "rejected: " + r.Rejected
-	case r.Stale:
-		return "accepted, stale"
-	}
-	return "accepted"
-}
-
-// longestMatch are the routes to the longest prefix that an address is in.
-func longestMatch(routes []api.BGPRoute, a netip.Addr) []api.BGPRoute {
-	longest := -1
-	for _, r := range routes {
-		if r.Prefix.Contains(a) {
-			longest = max(longest, r.Prefix.Bits())
-		}
-	}
-	return slices.DeleteFunc(routes, func(r api.BGPRoute) bool { return !r.Prefix.Contains(a) || r.Prefix.Bits() != longest })
 }
 
 // use says whether a route is used and why not.

@@ -8,8 +8,8 @@ import (
 )
 
 // The paths under which the speaker is asked about. Queries: PathBGPRoutes
-// takes `prefix` (all where there is none); PathBGPAdvertised and
-// PathBGPReceived take `session` (a key, an address or a BGPPeer's name; all
+// takes `prefix` (an address: its longest match; all where there is none);
+// PathBGPAdvertised and PathBGPReceived take `session` (a key, an address or a BGPPeer's name; all
 // where there is none); PathBGPWhy takes `prefix`, also an address.
 const (
 	PathBGP           = "/v1/bgp"
@@ -91,19 +91,19 @@ type BGPAnnouncement struct {
 // BGPRoute is one route that a peer told or was told.
 type BGPRoute struct {
 	Prefix           netip.Prefix  `json:"prefix"`
-	NextHop          netip.Addr    `json:"nextHop,omitzero"`
+	NextHop          netip.Addr    `json:"nextHop,omitzero"`  // none: our own
 	Session          string        `json:"session,omitempty"` // empty: our own
 	ASPath           []uint32      `json:"asPath,omitempty"`
 	Communities      []string      `json:"communities,omitempty"`
 	LargeCommunities []string      `json:"largeCommunities,omitempty"`
 	MED              *uint32       `json:"med,omitempty"`
 	LocalPreference  *uint32       `json:"localPreference,omitempty"`
-	Best             bool          `json:"best"`
+	Best             bool          `json:"best"` // among those in use
 	Stale            bool          `json:"stale,omitempty"`
 	Rejected         string        `json:"rejected,omitempty"` // the rule that keeps it out
 	Age              time.Duration `json:"age"`                // nanoseconds
 	// Kernel is what the kernel holds for the prefix, in words, for
-	// PathBGPRoutes.
+	// PathBGPRoutes and routes that a peer told.
 	Kernel string `json:"kernel,omitempty"`
 }
 

@@ -18,7 +18,8 @@ func (c *Client) BGP(ctx context.Context) (*BGP, error) {
 	return &out, nil
 }
 
-// BGPRoutes lists the ways to a prefix, or all of them where it is empty.
+// BGPRoutes lists the ways to a prefix, to the longest prefix that an address is
+// in, or all of them where it is empty.
 func (c *Client) BGPRoutes(ctx context.Context, prefix string) ([]BGPRoute, error) {
 	return c.bgpRoutes(ctx, PathBGPRoutes, map[string]string{"prefix": prefix})
 }

@@ -75,7 +75,16 @@ func (t *Task) Routes(ctx context.Context, prefix netip.Prefix) ([]bgp.Path, err
 	return nil, nil
 }
 
-// Advertised is what the far ends of sessions are told. The sessions are given by key, address or the object's name; empty: all.
+// Match are the ways to the longest prefix that an address is in.
+func (t *Task) Match(ctx context.Context, a netip.Addr) ([]bgp.Path, error) {
+	if s := t.speaker.Load(); s != nil {
+		return s.Match(ctx, a)
+	}
+	return nil, nil
+}
+
+// Advertised is what the far ends of sessions are told. The sessions are given
+// by key, address or the object's name; empty: all.
 func (t *Task) Advertised(ctx context.Context, name string) ([]bgp.Path, error) {
 	if s := t.speaker.Load(); s != nil {
 		return collect(ctx, s.Sessions(), name, s.Advertised)

@@ -77,6 +77,8 @@ func serve(s *Speaker, q request) (a answer) {
 		a.Changes, a.Synced = s.Take(q.Most)
 	case "routes":
 		a.Paths, err = s.Routes(ctx, q.Prefix)
+	case "match":
+		a.Paths, err = s.Match(ctx, q.Prefix.Addr())
 	case "advertised":
 		a.Paths, err = s.Advertised(ctx, q.Key)
 	case "received":

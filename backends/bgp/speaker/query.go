@@ -19,18 +19,26 @@ import (
 // Routes are the routes to a prefix, best first, or all where it is invalid;
 // our own among them.
 func (s *Speaker) Routes(ctx context.Context, prefix netip.Prefix) ([]bgp.Path, error) {
+	if !prefix.IsValid() {
+		return s.routes(ctx, nil, fabric.Families[:]...)
+	}
+	exact := &apiutil.LookupPrefix{Prefix: prefix.Masked().String()}
+	return s.routes(ctx, []*apiutil.LookupPrefix{exact}, fabric.FamilyOf(prefix.Addr()))
+}
+
+// Match are the routes to the longest prefix that an address is in, as Routes
+// has them.
+func (s *Speaker) Match(ctx context.Context, a netip.Addr) ([]bgp.Path, error) {
+	longest := &apiutil.LookupPrefix{Prefix: a.String()} // to GoBGP an address means just that
+	return s.routes(ctx, []*apiutil.LookupPrefix{longest}, fabric.FamilyOf(a))
+}
+
+func (s *Speaker) routes(ctx context.Context, to []*apiutil.LookupPrefix, families ...fabric.Family) ([]bgp.Path, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []bgp.Path
-	for _, f := range fabric.Families {
-		req := apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: familyOf(f)}
-		if prefix.IsValid() {
-			if fabric.FamilyOf(prefix.Addr()) != f {
-				continue
-			}
-			req.Prefixes = []*apiutil.LookupPrefix{{Prefix: prefix.Masked().String()}}
-		}
-		paths, err := s.list(ctx, req)
+	for _, f := range families {
+		paths, err := s.list(ctx, apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: familyOf(f), Prefixes: to})
 		if err != nil {
 			return nil, fmt.Errorf("routes: %w", err)
 		}
@@ -117,7 +125,7 @@ func (s *Speaker) received(ctx context.Context, r row, f fabric.Family) ([]bgp.P
 	}
 	out := make([]bgp.Path, len(paths))
 	for i, p := range paths {
-		p.Path.Session, p.Path.Best = r.session.Key, false
+		p.Path.Session, p.Path.Best = r.session.Key, s.rib.uses(p.Prefix, p.From)
 		p.Path.Rejected = s.verdict(j, r, p)
 		out[i] = p.Path
 	}

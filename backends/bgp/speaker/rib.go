@@ -135,6 +135,14 @@ func (e *entry) nextHops(most int) []netip.Addr {
 	return out[:min(len(out), most)]
 }
 
+// uses reports whether a way that a peer told is among the best.
+func (r *rib) uses(prefix netip.Prefix, peer netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.prefixes[prefix]
+	return e != nil && slices.ContainsFunc(e.ways, func(w way) bool { return w.peer == peer })
+}
+
 // setMost changes how many next hops a prefix has at most.
 func (r *rib) setMost(most int) {
 	r.mu.Lock()

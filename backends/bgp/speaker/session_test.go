@@ -48,6 +48,42 @@ func TestBothFamiliesOnOneSession(t *testing.T) {
 	})
 }
 
+// Questions about addresses are answered with the longest match, and what was
+// received says what of it is in use.
+func TestQueries(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	n.frr(torConfig("198.18.0.2", "65002"))
+	s := n.speaker()
+	d := wanted(toTor())
+	d.Announcements = append(d.Announcements, bgp.Announcement{Prefix: pfx("10.8.0.0/15"), Why: "prefix wide"})
+	s.set(d)
+	s.established("tors/198.18.0.1")
+	poll(t, "routes from FRR", func() (bool, string) {
+		r := s.routes()
+		return len(r[pfx("10.9.0.0/24")]) == 1 && len(r[pfx("fd99::/64")]) == 1, fmt.Sprint(r)
+	})
+	for address, want := range map[string]string{
+		"10.9.0.7": "10.9.0.0/24 tors/198.18.0.1", "10.9.1.7": "10.8.0.0/15 ", "10.10.0.1": "", "fd99::77": "fd99::/64 tors/198.18.0.1", "fd98::": "",
+	} {
+		a := netip.MustParseAddr(address)
+		got := ""
+		for _, p := range s.call(request{Op: "match", Prefix: netip.PrefixFrom(a, a.BitLen())}).Paths {
+			got += p.Prefix.String() + " " + p.Session
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", address, got, want)
+		}
+	}
+	received := map[netip.Prefix]bool{}
+	for _, p := range s.call(request{Op: "received", Key: "tors/198.18.0.1"}).Paths {
+		received[p.Prefix] = p.Best
+	}
+	if !received[pfx("10.9.0.0/24")] || !received[pfx("fd99::/64")] || received[pfx("10.1.0.0/24")] { // the last is a loop
+		t.Errorf("received, and in use: %v", received)
+	}
+}
+
 // Why a session does not come up, in words.
 func TestReasons(t *testing.T) {
 	const plain = "198.18.0.2"
