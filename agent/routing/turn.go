@@ -38,10 +38,8 @@ type turns struct {
 
 // turn is one reset: first it wants its locks, then it holds them.
 type turn struct {
-	key string
-	// expected are the sessions that are to come back; true: one that has no
-	// status while it is away, as it comes out of a range.
-	expected map[string]bool
+	key      string
+	expected []bgp.SessionStatus // that are to come back, as they were
 	cancel   context.CancelFunc
 	result   chan lockResult // one element
 	answered bool            // result was received
@@ -60,24 +58,43 @@ type states map[string]bgp.SessionStatus
 
 // established reports whether the session with a key is, or any that came out of
 // the range that the key is of.
-func (s states) established(key string) bool { return len(s.up(key)) > 0 }
+func (s states) established(key string) bool { return len(s.of(key)) > 0 }
 
-// up are the keys of the established sessions that a plan's key means: of the
-// one session, of those that came out of a range, or of all.
-func (s states) up(key string) []string {
-	name, far, _ := strings.Cut(key, "/")
-	prefix, err := netip.ParsePrefix(far)
-	means := func(k string, status bgp.SessionStatus) bool {
-		of, _, _ := strings.Cut(k, "/")
-		return key == bgp.Everything || k == key || err == nil && status.Dynamic && of == name && prefix.Contains(status.Address.WithZone(""))
+// of are the established sessions that a plan's key means: the one session,
+// those that came out of a range, or all. Ranges do not overlap, so an address
+// says which of them a session came out of.
+func (s states) of(key string) []bgp.SessionStatus {
+	var means func(bgp.SessionStatus) bool
+	_, far, _ := strings.Cut(key, "/")
+	if within, err := netip.ParsePrefix(far); err == nil {
+		means = func(x bgp.SessionStatus) bool { return x.Dynamic && within.Contains(x.Address.WithZone("")) }
+	} else if key != bgp.Everything {
+		if one := s[key]; one.State == bgp.Established {
+			return []bgp.SessionStatus{one}
+		}
+		return nil
 	}
-	var out []string
-	for k, status := range s {
-		if status.State == bgp.Established && means(k, status) {
-			out = append(out, k)
+	var out []bgp.SessionStatus
+	for _, x := range s {
+		if x.State == bgp.Established && (means == nil || means(x)) {
+			out = append(out, x)
 		}
 	}
 	return out
+}
+
+// now is how a session is, also when it has another name by now; false when
+// there is none with its far end.
+func (s states) now(was bgp.SessionStatus) (bgp.SessionStatus, bool) {
+	if is, ok := s[was.Key]; ok || !was.Address.IsValid() {
+		return is, ok
+	}
+	for _, is := range s {
+		if is.Address == was.Address {
+			return is, true
+		}
+	}
+	return bgp.SessionStatus{}, false
 }
 
 // permitted is the key of what may reset now, empty for nothing.
@@ -136,28 +153,22 @@ func (t *turns) finish(waiting []bgp.Waiting, s states, now time.Time) {
 }
 
 // over reports whether the sessions are back, or gone for good: removed, or held
-// down for a reason of their own.
+// down for a reason of their own. One that came out of a range has no status
+// until its far end calls again.
 func (t *turn) over(s states) bool {
-	for key, dynamic := range t.expected {
-		status, there := s[key]
+	return !slices.ContainsFunc(t.expected, func(was bgp.SessionStatus) bool {
+		status, there := s.now(was)
 		back := status.State == bgp.Established && status.Since.After(t.taken)
-		if (there || dynamic) && status.State != bgp.Held && !back {
-			return false
-		}
-	}
-	return true
+		return (there || was.Dynamic) && status.State != bgp.Held && !back
+	})
 }
 
 // begin asks for the locks in a goroutine of its own. They are taken in order of
 // their names, so that two nodes cannot wait for each other.
 func (t *turns) begin(ctx context.Context, key string, s states) {
 	ctx, cancel := context.WithCancel(ctx)
-	turn := &turn{key: key, cancel: cancel, result: make(chan lockResult, 1), expected: map[string]bool{}}
-	up := s.up(key)
-	for _, k := range up {
-		turn.expected[k] = s[k].Dynamic
-	}
-	names := lockNames(up, s)
+	turn := &turn{key: key, cancel: cancel, result: make(chan lockResult, 1), expected: s.of(key)}
+	names := lockNames(turn.expected)
 	t.now = turn
 	t.group.Go(func() {
 		turn.result <- t.take(ctx, names)
@@ -180,11 +191,10 @@ func (t *turns) take(ctx context.Context, names []string) (r lockResult) {
 
 // lockNames are the far ends' addresses, in order. Link-local ones are alike on
 // many links; there the far end's BGP identifier names it.
-func lockNames(keys []string, s states) []string {
+func lockNames(sessions []bgp.SessionStatus) []string {
 	var out []string
-	for _, key := range keys {
-		status := s[key]
-		name := key
+	for _, status := range sessions {
+		name := status.Key
 		switch a := status.Address; {
 		case a.IsValid() && !a.IsLinkLocalUnicast():
 			name = a.String()

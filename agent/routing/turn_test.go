@@ -158,6 +158,32 @@ func TestLocksOfAGlobalChange(t *testing.T) {
 	})
 }
 
+// A session that is back under another name is back.
+func TestRenamedSessionComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &locks{held: map[string]chan struct{}{}}
+		tt := &turns{lock: l.lock, kick: func() {}}
+		defer tt.close()
+		s := states{"old/a": up("old/a", "198.18.0.1", time.Now())}
+		tt.follow(t.Context(), waiting("old/a"), s, time.Now())
+		synctest.Wait()
+		if got := tt.permitted(time.Now()); got != "old/a" {
+			t.Fatalf("permitted %q", got)
+		}
+		time.Sleep(time.Second)
+		down := up("new/a", "198.18.0.1", time.Now())
+		down.State = "idle"
+		tt.follow(t.Context(), nil, states{"new/a": down}, time.Now())
+		if l.free("198.18.0.1") {
+			t.Error("the far end's lock is free during the reset")
+		}
+		tt.follow(t.Context(), nil, states{"new/a": up("new/a", "198.18.0.1", time.Now())}, time.Now())
+		if !l.free("198.18.0.1") {
+			t.Error("the lock is kept after the session is back")
+		}
+	})
+}
+
 // An etcd that is away costs the reset, and is asked again.
 func TestLockCannotBeHad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
