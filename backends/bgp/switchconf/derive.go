@@ -212,11 +212,20 @@ func (d *deriver) split(o fabric.BGPPeer, g Group) {
 		if len(external.Ranges) > 0 || d.onlyPorts(external) {
 			external.ASNs = d.possibleASNs(o, external)
 		}
-		d.sw.Groups = append(d.sw.Groups, external)
+		d.add(external)
 	}
 	if len(internal.Neighbors)+len(internal.Ranges) > 0 {
-		d.sw.Groups = append(d.sw.Groups, internal)
+		d.add(internal)
 	}
+}
+
+// add gives a group a name that no other has: objects whose names differ in a
+// sign only, or look like what is put behind another's, would be one to a switch.
+func (d *deriver) add(g Group) {
+	g.Name = unused(g.Name, "-", func(name string) bool {
+		return slices.ContainsFunc(d.sw.Groups, func(other Group) bool { return other.Name == name })
+	})
+	d.sw.Groups = append(d.sw.Groups, g)
 }
 
 // filters computes what nodes may announce and what they are told.

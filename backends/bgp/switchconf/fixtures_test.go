@@ -119,5 +119,35 @@ func scenarios() []scenario {
 	add("reflector-listen", Fabric{s, objects(peer("rr", func(p *fabric.BGPPeerSpec) {
 		p.Peer, p.ASN = fabric.BGPTarget{Address: netip.MustParseAddr("198.18.1.5")}, "internal"
 	})), nil}, p)
+
+	add("names", Fabric{spec(), namesAlike(), nodesAlike()}, place("198.18.1.1/24", "198.18.2.1/24", "2001:db8:1::1/64"))
+	return out
+}
+
+// namesAlike are objects whose groups would have one name: they differ in a
+// sign, or one is like what is put behind another's, or is the template's own.
+func namesAlike() *fabric.BGP {
+	var peers []fabric.BGPPeer
+	for i, name := range []string{"a-b", "a.b", "device", "x", "x-v6"} {
+		peers = append(peers, peer(name, func(p *fabric.BGPPeerSpec) {
+			p.Nodes = fabric.Selector{"of": fmt.Sprint(i)}
+		}))
+	}
+	return objects(peers...)
+}
+
+// nodesAlike are nodes of namesAlike's objects: some have names that differ in a
+// sign, one is at two segments of the switch.
+func nodesAlike() []Node {
+	var out []Node
+	for i, of := range []string{"0", "1", "1", "2", "3", "4"} {
+		n := node(1, i)
+		n.Name, n.Labels = []string{"n.1", "n-1"}[i%2], map[string]string{"of": of}
+		n.Addrs = []netip.Addr{netip.AddrFrom4([4]byte{198, 18, 2, byte(10 + i)})}
+		if i > 3 {
+			n.Underlay.IPv6 = netip.MustParseAddr(fmt.Sprintf("2001:db8:1::%d", 10+i))
+		}
+		out = append(out, n)
+	}
 	return out
 }

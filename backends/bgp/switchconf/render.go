@@ -49,12 +49,11 @@ func Render(kind string, s Switch) (string, error) {
 
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"families":   func() []fabric.Family { return fabric.Families[:] },
-		"seconds":    func(d time.Duration) int { return int(d / time.Second) },
-		"lines":      wrapped,
-		"seq":        func(i int) int { return 10 * (i + 1) },
-		"underscore": func(s string) string { return strings.ReplaceAll(s, "-", "_") },
-		"number":     func(f fabric.Family) int { return int(f) },
+		"families": func() []fabric.Family { return fabric.Families[:] },
+		"seconds":  func(d time.Duration) int { return int(d / time.Second) },
+		"lines":    wrapped,
+		"seq":      func(i int) int { return 10 * (i + 1) },
+		"number":   func(f fabric.Family) int { return int(f) },
 		"ip": func(f fabric.Family) string {
 			return map[fabric.Family]string{fabric.IPv4: "ip", fabric.IPv6: "ipv6"}[f]
 		},
@@ -65,7 +64,7 @@ func functions() template.FuncMap {
 		"masked":     func(p netip.Prefix) netip.Prefix { return p.Masked() },
 		"identifier": identifier,
 		"sub":        func(a int, b uint8) int { return a - int(b) },
-		"birdName":   birdName,
+		"birdName":   birdNames{}.of,
 		"commas":     commas,
 	}
 }
@@ -88,9 +87,41 @@ func wrapped(text string) []string {
 	return lines
 }
 
-// birdName makes a protocol's name of a group's and a node's.
-func birdName(group, node string) string {
-	return "weft_" + strings.ReplaceAll(identifier(group+"-"+node), "-", "_")
+// birdNames are the names of one configuration for BIRD, where protocols,
+// templates and filters share them, each with what it stands for.
+type birdNames map[string]string
+
+// of makes a name of a group's, a node's and the like, always the same for one
+// thing (its kind, its address), and never one that another thing has: names of
+// nodes and groups that differ in a sign, or that meet where they are joined,
+// look alike here.
+func (n birdNames) of(thing any, parts ...any) string {
+	whose := fmt.Sprintf("%v %q", thing, parts)
+	text := []string{"weft"}
+	for _, p := range parts {
+		text = append(text, identifier(fmt.Sprint(p)))
+	}
+	want := strings.ReplaceAll(strings.Join(text, "-"), "-", "_")
+	name := unused(want, "_", func(s string) bool { return birdOwn(s) || n[s] != "" && n[s] != whose })
+	n[name] = whose
+	return name
+}
+
+// birdOwn reports whether the template itself has a name, as it is there.
+func birdOwn(name string) bool {
+	return slices.Contains([]string{
+		"weft_device", "weft_radv", "weft_kernel_4", "weft_kernel_6",
+		"weft_from_nodes_4", "weft_from_nodes_6", "weft_to_nodes_4", "weft_to_nodes_6",
+	}, name)
+}
+
+// unused is a name that is not taken: the one wanted, or that with a number.
+func unused(want, sign string, taken func(string) bool) string {
+	name := want
+	for i := 2; taken(name); i++ {
+		name = fmt.Sprint(want, sign, i)
+	}
+	return name
 }
 
 func commas(numbers []uint32) string {
