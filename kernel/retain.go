@@ -32,17 +32,7 @@ func (h *Host) Retain(f fabric.Family, on bool) {
 }
 
 // Retained is the number of routes that are there only because of Retain.
-func (h *Host) Retained() (n int) {
-	if h.state.retain == (fabric.PerFamily[bool]{}) {
-		return 0
-	}
-	for i := range h.state.routes.entries {
-		if h.state.routes.entries[i].kept {
-			n++
-		}
-	}
-	return n
-}
+func (h *Host) Retained() int { return h.state.routes.kept }
 
 // keep marks, of the objects that would go, those that Retain keeps. A route
 // whose wish was ended in this life goes all the same.

@@ -33,6 +33,7 @@ type table[K, V comparable] struct {
 	free    []int32
 	dirty   []int32 // all that are not placed, and some that are by now
 	dump    uint32
+	kept    int // entries that are kept
 }
 
 func newTable[K, V comparable]() table[K, V] {
@@ -88,7 +89,8 @@ func (t *table[K, V]) setWant(k K, v V) {
 	i := t.at(k)
 	e := &t.entries[i]
 	if !e.wanted || e.want != v {
-		e.want, e.wanted, e.asked, e.kept = v, true, true, false
+		e.want, e.wanted, e.asked = v, true, true
+		t.setKept(e, false)
 	}
 	t.check(i)
 }
@@ -130,7 +132,8 @@ func (t *table[K, V]) setActual(k K, v V) {
 
 func (t *table[K, V]) dropActual(k K) {
 	if e := t.find(k); e != nil && e.present {
-		e.present, e.stuck, e.kept = false, false, false
+		e.present, e.stuck = false, false
+		t.setKept(e, false)
 		t.check(t.index[k])
 	}
 }
@@ -177,16 +180,28 @@ func (t *table[K, V]) setStuck(i int32) {
 func (t *table[K, V]) keepIf(accept func(*entry[K, V]) bool) {
 	for _, i := range t.dirty {
 		if e := &t.entries[i]; !e.wanted && e.present && !e.kept {
-			e.kept = accept(e)
+			t.setKept(e, accept(e))
 		}
 	}
+}
+
+// setKept keeps count, as the number is asked for in every round.
+func (t *table[K, V]) setKept(e *entry[K, V], on bool) {
+	switch {
+	case on && !e.kept:
+		t.kept++
+	case !on && e.kept:
+		t.kept--
+	}
+	e.kept = on
 }
 
 // release lets go of what was kept, of the keys that pick accepts; nil: all.
 func (t *table[K, V]) release(pick func(K) bool) {
 	for i := range t.entries {
 		if e := &t.entries[i]; e.kept && (pick == nil || pick(e.key)) {
-			e.kept, e.asked = false, true // that it goes is nobody's drift
+			t.setKept(e, false)
+			e.asked = true // that it goes is nobody's drift
 			t.check(int32(i))
 		}
 	}
