@@ -30,6 +30,9 @@ type Options struct {
 	Log    *logrus.Entry
 	// Notify tells the service manager (sd_notify(3)); nil: there is none.
 	Notify func(state string)
+	// Learnt is told how many routes of the peers the loop took in at once; nil:
+	// nobody asks. It must not block.
+	Learnt func(routes int)
 }
 
 // agent is one running weftd. Its fields are set before the tasks start and do
@@ -47,7 +50,8 @@ type agent struct {
 	metrics *metrics
 	watch   *kernel.UnderlayWatch
 	notify  *notifier
-	answers answersFor // the loop's goroutine only
+	learnt  func(routes int) // may be nil
+	answers answersFor       // the loop's goroutine only
 
 	located chan struct{} // closed when an underlay was found for the first time
 	locate  sync.Once
@@ -67,7 +71,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer host.Close()
-	a := &agent{cfg: o.Config, log: o.Log, started: time.Now(), inbox: newInbox(), metrics: newMetrics(), notify: &notifier{send: o.Notify}, located: make(chan struct{})}
+	a := &agent{cfg: o.Config, log: o.Log, started: time.Now(), inbox: newInbox(), metrics: newMetrics(), notify: &notifier{send: o.Notify}, learnt: o.Learnt, located: make(chan struct{})}
 	db, err := store.Open(a.storeConfig())
 	if err != nil {
 		return err
@@ -101,14 +105,14 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 	})
 	a.routing = routing.New(routing.Options{
 		Log: a.log, Self: a.self, File: a.cfg.BGPFile, RunDir: a.cfg.RunDir,
-		Inputs: a.routingInputs, Changed: a.inbox.nudge, Lock: a.session.Lock, ReportDrain: a.session.ReportDrain,
+		Inputs: a.routingInputs, Changed: (&pace{every: takeEvery, call: a.inbox.nudge}).do, Lock: a.session.Lock, ReportDrain: a.session.ReportDrain,
 	})
 	a.inbox.also = a.routing.Kick
 	a.loop = &loop{
 		log: a.log, host: host, in: a.inbox,
 		files: &nodeFiles{node: a.self.Name, runDir: a.cfg.RunDir, cni: a.cfg.CNI},
 		want: wanted{
-			backend: vxlan.Backend{}, host: host, learnt: &learnt{from: a.routing, host: host},
+			backend: vxlan.Backend{}, host: host, learnt: &learnt{from: a.routing, host: host, took: a.learnt},
 			input: backends.Input{Self: a.self.ID, Subnets: earlierSubnets(a.cfg.RunDir)},
 		},
 		repaired: map[string]uint64{}, asks: make(chan func()),

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/agent/routing"
@@ -18,6 +19,10 @@ import (
 // takeAtOnce is how many learnt prefixes one round takes in: a link that goes
 // down must not wait behind a hundred thousand routes.
 const takeAtOnce = 4096
+
+// takeEvery is the least time between two rounds for the sake of routes, so that
+// each takes many of a flood: a round has costs of its own.
+const takeEvery = 3 * time.Millisecond
 
 // learner is where routes come from: routing.Task.
 type learner interface {
@@ -32,7 +37,8 @@ type learner interface {
 type learnt struct {
 	from learner
 	host *kernel.Host
-	fib  *bgp.FIB // nil: the fabric does not route
+	took func(routes int) // told how many were taken at once; may be nil
+	fib  *bgp.FIB         // nil: the fabric does not route
 
 	reach    uint64 // the version of the answers of Host.Reach in force
 	asked    bool   // reach is set
@@ -82,6 +88,9 @@ func (l *learnt) follow(in backends.Input) error {
 	}
 	changes, more := l.from.Take(takeAtOnce)
 	l.more = more
+	if l.took != nil && len(changes) > 0 {
+		l.took(len(changes))
+	}
 	l.fib.Learn(changes)
 	err := l.resolve(in)
 	l.host.Update(l.fib.Take())

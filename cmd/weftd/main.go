@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -48,10 +46,11 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "weftd:", err)
 		return exitConfig
 	}
-	tuneMemory()
+	var mem memory
+	mem.start()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	err = agent.Run(ctx, agent.Options{Config: cfg, Log: log, Notify: notify})
+	err = agent.Run(ctx, agent.Options{Config: cfg, Log: log, Notify: notify, Learnt: mem.learnt})
 	if err != nil {
 		log.WithError(err).Error("weftd cannot go on")
 		return exitFailed
@@ -70,17 +69,6 @@ func configure(flags *pflag.FlagSet) (*config.Node, *logrus.Entry, error) {
 	}
 	log, err := logger(cfg.Log)
 	return cfg, log, err
-}
-
-// tuneMemory makes the start cheap and what follows small. Nothing is collected
-// before the heap has 32 MiB (8 times the runtime's least of 4 MiB): the list
-// of some thousand nodes is decoded once and mostly stays. From the first
-// collection on the heap may grow by 40 % between two, as an agent that
-// serves bursts from then on must not stay large.
-func tuneMemory() {
-	debug.SetGCPercent(800)
-	sentinel := new([32]byte) // not tiny: tiny objects share a block and its fate
-	runtime.AddCleanup(sentinel, func(percent int) { debug.SetGCPercent(percent) }, 40)
 }
 
 // notify passes on to systemd; without one it does nothing.
