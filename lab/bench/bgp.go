@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
-	"time"
 
 	"github.com/weft-net/weft/lab"
 )
@@ -52,25 +51,30 @@ func RunBGP(ctx context.Context, o BGPOptions) error {
 	return t.w.Flush()
 }
 
+// perRack is the number of routes that share an AS path where each rack is an
+// AS.
+const perRack = 100
+
 // learnAll measures routes from a peer into the kernel, in each size.
 func learnAll(ctx context.Context, o BGPOptions, t *sheet) error {
-	var change time.Duration
 	var last Learn
 	for _, n := range o.Routes {
-		r, err := learn(ctx, o.Binaries, n, o.Rounds)
-		if err != nil {
-			return fmt.Errorf("%d routes: %w", n, err)
+		for _, perPath := range []int{perRack, 1} { // the last is the one that what follows is taken from
+			r, err := learn(ctx, o.Binaries, n, perPath, o.Rounds)
+			if err != nil {
+				return fmt.Errorf("%d routes: %w", n, err)
+			}
+			bird := 0.0 // printed, not promised
+			if n <= 10000 {
+				bird = 1 / 0.6
+			}
+			t.ratio(fmt.Sprintf("%d routes, %d to a path: to FRR", n, perPath), r.Weft.Wall, r.FRR.Wall, 1)
+			t.ratio("  to BIRD", r.Weft.Wall, r.BIRD.Wall, bird)
+			t.row("  CPU: weft, FRR and BIRD", round(r.Weft.CPU), round(r.FRR.CPU)+", "+round(r.BIRD.CPU))
+			last = r
 		}
-		bird := 0.0 // printed, not promised
-		if n <= 10000 {
-			bird = 1 / 0.6
-		}
-		t.ratio(fmt.Sprintf("%d routes to the kernel, to FRR", n), r.Weft.Wall, r.FRR.Wall, 1)
-		t.ratio("  to BIRD", r.Weft.Wall, r.BIRD.Wall, bird)
-		t.row("  CPU: weft, FRR, BIRD", round(r.Weft.CPU), round(r.FRR.CPU)+", "+round(r.BIRD.CPU))
-		change, last = r.Change, r
 	}
-	t.limit("one changed prefix, median, ms", float64(change.Microseconds())/1000, 5, "")
+	t.limit("one changed prefix, median, ms", float64(last.Change.Microseconds())/1000, 5, "")
 	own, err := gobgpMemory(ctx, o.Binaries, last.Routes)
 	if err != nil {
 		return fmt.Errorf("gobgpd's memory: %w", err)

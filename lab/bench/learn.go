@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"time"
 
@@ -58,9 +60,9 @@ type subject struct {
 	start  func(context.Context) error
 }
 
-// learn feeds n routes to weftd, FRR and BIRD, one after the other. Each route
-// has an AS path of its own, as in a fabric with an AS per node.
-func learn(ctx context.Context, bin lab.Binaries, n, rounds int) (Learn, error) {
+// learn feeds n routes to weftd, FRR and BIRD, one after the other. perPath of
+// them share an AS path, and so a message: 1 is a fabric with an AS per node.
+func learn(ctx context.Context, bin lab.Binaries, n, perPath, rounds int) (Learn, error) {
 	r := Learn{Routes: n}
 	err := withSubjects(bin, func(l *lab.Lab) error {
 		if err := l.Etcd.Start(ctx); err != nil {
@@ -79,7 +81,7 @@ func learn(ctx context.Context, bin lab.Binaries, n, rounds int) (Learn, error) 
 			{"frr", frrSubject(l), &r.FRR, 0},
 			{"weft", weftSubject(l), &r.Weft, rounds},
 		} {
-			used, change, err := s.learn(ctx, n, s.rounds)
+			used, change, err := s.learn(ctx, n, perPath, s.rounds)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -174,7 +176,7 @@ func switchSubject(l *lab.Lab, name string, conf func(near, far netip.Addr) map[
 
 // learn opens the session, feeds n routes and then, for the rounds, one at a
 // time.
-func (s subject) learn(ctx context.Context, n, rounds int) (used Usage, change time.Duration, err error) {
+func (s subject) learn(ctx context.Context, n, perPath, rounds int) (used Usage, change time.Duration, err error) {
 	session, err := s.open(ctx)
 	if err != nil {
 		return used, 0, err
@@ -189,14 +191,26 @@ func (s subject) learn(ctx context.Context, n, rounds int) (used Usage, change t
 	if err != nil {
 		return used, 0, err
 	}
+	var feed [][]byte // made beforehand: the machine is for the subject
+	if err := encode(s.at, 0, n, perPath, func(b []byte) error { feed = append(feed, bytes.Clone(b)); return nil }); err != nil {
+		return used, 0, err
+	}
+	runtime.GC()
 	began := time.Now()
 	var g errgroup.Group
-	g.Go(func() error { return announceTo(session, s.at, 0, n) })
+	g.Go(func() error {
+		for _, b := range feed {
+			if err := session.Send(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err := errors.Join(routes.wait(ctx, n), g.Wait()); err != nil {
 		return used, 0, err
 	}
 	used.Wall = time.Since(began)
-	after, err := usageOfAll(s.pids())
+	after, err := settledUsage(ctx, s.pids())
 	if err != nil {
 		return used, 0, err
 	}
@@ -252,17 +266,43 @@ func (s subject) open(ctx context.Context) (*hostile.Session, error) {
 
 // announceTo sends routes from..to-1, each as a message of its own.
 func announceTo(session *hostile.Session, nextHop netip.Addr, from, to int) error {
-	var batch []byte
-	for i := from; i < to; i++ {
-		batch = append(batch, hostile.Route(nextHop, []uint32{feederASN, fabric.ASNBase + 1<<20 + uint32(i)}, []netip.Prefix{learntPrefix(i)}).Bytes()...)
-		if len(batch) > 32<<10 || i == to-1 {
-			if err := session.Send(batch); err != nil {
+	return encode(nextHop, from, to, 1, session.Send)
+}
+
+// encode hands out the messages in pieces; send may not keep them.
+func encode(nextHop netip.Addr, from, to, perPath int, send func([]byte) error) error {
+	var piece []byte
+	for i := from; i < to; i += perPath {
+		var prefixes []netip.Prefix
+		for j := i; j < min(i+perPath, to); j++ {
+			prefixes = append(prefixes, learntPrefix(j))
+		}
+		piece = append(piece, hostile.Route(nextHop, []uint32{feederASN, fabric.ASNBase + 1<<20 + uint32(i)}, prefixes).Bytes()...)
+		if len(piece) > 32<<10 || i+perPath >= to {
+			if err := send(piece); err != nil {
 				return err
 			}
-			batch = batch[:0]
+			piece = piece[:0]
 		}
 	}
 	return nil
+}
+
+// settledUsage waits until the processes hold no less memory than a second
+// before: what a burst takes for a moment is not what its routes cost.
+func settledUsage(ctx context.Context, pids []int) (Usage, error) {
+	last := int64(-1)
+	for range 10 {
+		if err := lab.Pause(ctx, 3*time.Second); err != nil {
+			return Usage{}, err
+		}
+		u, err := usageOfAll(pids)
+		if err != nil || last >= 0 && u.RSS >= last*99/100 {
+			return u, err
+		}
+		last = u.RSS
+	}
+	return usageOfAll(pids)
 }
 
 // usageOfAll adds up processes; RSS is what they hold now.
