@@ -164,7 +164,7 @@ func (b *besieged) session(t *testing.T) api.BGPSession {
 func TestHostileRoutes(t *testing.T) {
 	t.Parallel()
 	b := besiege(t, nil)
-	own := b.lease(t)
+	own := b.lease(t, fabric.IPv4)
 	s := b.accept(t)
 	other := "10.244.250.0/24"
 	if own.Contains(netip.MustParseAddr("10.244.250.1")) {
@@ -200,15 +200,15 @@ func TestHostileRoutes(t *testing.T) {
 	b.wantUnmoved(t)
 }
 
-// lease is the host's IPv4 subnet.
-func (b *besieged) lease(t *testing.T) netip.Prefix {
+// lease is the host's subnet of a family.
+func (b *besieged) lease(t *testing.T, f fabric.Family) netip.Prefix {
 	t.Helper()
 	for _, p := range b.status(b.ctx, t).Lease.Subnets {
-		if p.Addr().Is4() {
+		if fabric.FamilyOf(p.Addr()) == f {
 			return p
 		}
 	}
-	t.Fatal("no IPv4 subnet is leased")
+	t.Fatalf("no %s subnet is leased", f)
 	return netip.Prefix{}
 }
 

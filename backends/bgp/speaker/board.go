@@ -1,10 +1,8 @@
 package speaker
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,14 +22,10 @@ type board struct {
 	rows   map[string]*row
 	byAddr map[string]*row // by the address as GoBGP writes it
 	ranges []rangeRow
+	// parted are the last sessions out of a range that went, oldest first: one
+	// that comes back goes on counting.
+	parted []row
 	drops  func() drops // reads the kernel's counters
-}
-
-// rangeRow makes rows of the sessions that come out of a range.
-type rangeRow struct {
-	prefix  netip.Prefix
-	session bgp.Session
-	md5     string // why its password could not be set
 }
 
 func newBoard() *board {
@@ -112,41 +106,6 @@ func (b *board) keep(keys map[string]bool, ranges []rangeRow) {
 			delete(b.byAddr, r.addr.String())
 		}
 	}
-}
-
-func (b *board) rangeOf(addr netip.Addr) (rangeRow, bool) {
-	best, found := rangeRow{}, false
-	for _, r := range b.ranges {
-		if r.prefix.Contains(addr.WithZone("")) && (!found || r.prefix.Bits() > best.prefix.Bits()) {
-			best, found = r, true
-		}
-	}
-	return best, found
-}
-
-// find is the row of an address; a session out of a range gets its row with
-// its first event.
-func (b *board) find(addr netip.Addr) *row {
-	if r := b.byAddr[addr.String()]; r != nil {
-		return r
-	}
-	from, ok := b.rangeOf(addr)
-	if !ok {
-		return nil
-	}
-	s := from.session
-	s.Address = addr
-	s.Key = rangeKey(from, addr)
-	r := &row{session: s, dynamic: true, addr: addr, added: time.Now(), since: time.Now(), drops: b.drops()}
-	b.rows[s.Key], b.byAddr[addr.String()] = r, r
-	return r
-}
-
-// rangeKey names a session out of a range like any other: the BGPPeer's name
-// and the far end.
-func rangeKey(from rangeRow, addr netip.Addr) string {
-	name, _, _ := strings.Cut(from.session.Key, "/")
-	return cmp.Or(name, "range") + "/" + addr.String()
 }
 
 // connecting reports whether debug records of a session are worth looking at.
@@ -236,8 +195,7 @@ func (b *board) event(e *apiutil.WatchEventMessage_PeerEvent) {
 	}
 	r.state = state.SessionState
 	if r.dynamic && r.state == packet.BGP_FSM_IDLE && !r.restarting {
-		delete(b.rows, r.session.Key)
-		delete(b.byAddr, r.addr.String())
+		b.part(r)
 	}
 }
 

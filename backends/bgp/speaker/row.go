@@ -177,27 +177,6 @@ func (b *board) keyOf(addr netip.Addr) string {
 	return ""
 }
 
-// rangeFor is the range that an address is in.
-func (b *board) rangeFor(addr netip.Addr) (netip.Prefix, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	r, ok := b.rangeOf(addr)
-	return r.prefix, ok
-}
-
-// members are the far ends of the sessions that came out of a range.
-func (b *board) members(prefix netip.Prefix) []netip.Addr {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var out []netip.Addr
-	for _, r := range b.rows {
-		if r.dynamic && prefix.Contains(r.addr.WithZone("")) {
-			out = append(out, r.addr)
-		}
-	}
-	return out
-}
-
 // offenders are the sessions that must stay down for a while.
 func (b *board) offenders() []row {
 	b.mu.Lock()
