@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/lab"
@@ -67,6 +69,9 @@ func converge(ctx context.Context, bin lab.Binaries, hosts []lab.HostSpec, objec
 	if err := l.Apply(ctx, l.Topo.Fabric); err != nil {
 		return r, err
 	}
+	if err := introduce(ctx, l); err != nil {
+		return r, err
+	}
 	began := time.Now()
 	if err := l.StartAgents(ctx); err != nil {
 		return r, err
@@ -80,4 +85,47 @@ func converge(ctx context.Context, bin lab.Binaries, hosts []lab.HostSpec, objec
 		r.RSS, r.CPU, r.Largest = r.RSS+u.RSS, r.CPU+u.CPU, max(r.Largest, u.RSS)
 	}
 	return r, nil
+}
+
+// introduce gives hosts and ToRs permanent neighbour entries for each other.
+// All namespaces of a machine share one table of 1024 entries that were learnt
+// (net/core/neighbour.c, gc_thresh3), which this many hosts overflow; real ones
+// have a table each.
+func introduce(ctx context.Context, l *lab.Lab) error {
+	type port struct {
+		*lab.Namespace
+		dev string
+		at  netip.Addr
+	}
+	racks := map[string][]port{}
+	for _, h := range l.Hosts {
+		racks[h.Spec.Rack] = append(racks[h.Spec.Rack], port{h.Namespace, "eth0", h.Underlay.IPv4})
+	}
+	for name, ports := range racks {
+		ports = append(ports, port{l.Switch(name).Namespace, "lan", gatewayOf(ports[0].at)})
+		macs := make([]string, len(ports))
+		for i, p := range ports {
+			out, err := p.Run(ctx, "ip", "-br", "link", "show", "dev", p.dev)
+			if err != nil {
+				return err
+			}
+			words := strings.Fields(out)
+			if len(words) < 3 {
+				return fmt.Errorf("%s in %s: no MAC address in %q", p.dev, p.Name, out)
+			}
+			macs[i] = words[2]
+		}
+		for i, p := range ports {
+			var batch strings.Builder
+			for j, q := range ports {
+				if i != j {
+					fmt.Fprintf(&batch, "neigh replace %s lladdr %s dev %s nud permanent\n", q.at, macs[j], p.dev)
+				}
+			}
+			if _, err := p.RunInput(ctx, []byte(batch.String()), "ip", "-batch", "-"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

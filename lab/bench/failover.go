@@ -24,7 +24,7 @@ type Failover struct {
 
 // probeRate is the number of packets per second of each flow: a silence is
 // measured in steps of its inverse.
-const probeRate = 1000
+const probeRate = 500
 
 // failover cuts the first ToR of the first host while pods of two racks talk
 // to each other. The other host announces n prefixes besides its subnet.
@@ -56,7 +56,14 @@ func failover(ctx context.Context, bin lab.Binaries, n int) (r Failover, err err
 		if err := l.Switch("t1a").Cut(); err != nil {
 			return err
 		}
-		if err := lab.Pause(ctx, 200*time.Millisecond); err != nil {
+		// The carrier goes a moment later; the kernel may shrink the groups by
+		// itself and say nothing.
+		for began := time.Now(); writes.nexthops.Load() == 0 && time.Since(began) < 2*time.Second; {
+			if err := lab.Pause(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+		if err := lab.Pause(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 		r.Nexthops, r.Changed = int(writes.nexthops.Load()), int(writes.routes.Load())
@@ -71,12 +78,24 @@ func failover(ctx context.Context, bin lab.Binaries, n int) (r Failover, err err
 	return r, nil
 }
 
+// perObject is how many prefixes one BGPPrefix object may have.
+const perObject = 4096
+
 // twoRacks is two dual-homed hosts, in racks of two ToRs each, the second of
 // which announces n more prefixes.
 func twoRacks(n int) lab.Topology {
-	prefixes := make([]string, n)
-	for i := range prefixes {
-		prefixes[i] = learntPrefix(i).String()
+	objects := []map[string]any{
+		peerObject("tors", map[string]any{"nodes": map[string]any{}, "peer": map[string]any{"gateways": "all"}, "asn": "external"}),
+	}
+	for from := 0; from < n; from += perObject {
+		var prefixes []string
+		for i := from; i < min(from+perObject, n); i++ {
+			prefixes = append(prefixes, learntPrefix(i).String())
+		}
+		objects = append(objects, map[string]any{
+			"apiVersion": "weft/v1", "kind": "BGPPrefix", "metadata": map[string]any{"name": fmt.Sprintf("many-%d", from)},
+			"spec": map[string]any{"nodes": map[string]any{"rack": "r2"}, "prefixes": prefixes},
+		})
 	}
 	tors := func(rack int) []lab.SwitchSpec {
 		return []lab.SwitchSpec{
@@ -88,18 +107,16 @@ func twoRacks(n int) lab.Topology {
 		Racks:    []lab.Rack{{Name: "r1", ToRs: tors(1)}, {Name: "r2", ToRs: tors(2)}},
 		Spines:   []lab.SwitchSpec{{Name: "s1", Kind: lab.KindRouter}},
 		Hosts:    []lab.HostSpec{{Name: "h1", Rack: "r1"}, {Name: "h2", Rack: "r2"}},
-		Pods:     []lab.PodSpec{{Name: "h1-a", Host: "h1"}, {Name: "h2-a", Host: "h2"}},
+		// Several, so that some flows take the ToR that goes.
+		Pods: []lab.PodSpec{
+			{Name: "h1-a", Host: "h1"}, {Name: "h1-b", Host: "h1"}, {Name: "h1-c", Host: "h1"},
+			{Name: "h2-a", Host: "h2"}, {Name: "h2-b", Host: "h2"}, {Name: "h2-c", Host: "h2"},
+		},
 		Fabric: map[string]any{
 			"backend": "bgp", "network": map[string]any{"ipv4": network.String()}, "reserved": []string{learntBase.String()},
 			"subnetLength": map[string]any{"ipv4": learntBits},
 		},
-		BGP: []map[string]any{
-			peerObject("tors", map[string]any{"nodes": map[string]any{}, "peer": map[string]any{"gateways": "all"}, "asn": "external"}),
-			{
-				"apiVersion": "weft/v1", "kind": "BGPPrefix", "metadata": map[string]any{"name": "many"},
-				"spec": map[string]any{"nodes": map[string]any{"rack": "r2"}, "prefixes": prefixes},
-			},
-		},
+		BGP: objects,
 	}
 }
 
