@@ -27,6 +27,7 @@ const takeEvery = 3 * time.Millisecond
 // learner is where routes come from: routing.Task.
 type learner interface {
 	Take(most int) (changes []bgp.Change, more bool)
+	Again() // makes Take hand out everything anew
 	Synced(fabric.Family) bool
 	Sessions() []bgp.SessionStatus
 	Status() *routing.Status
@@ -56,6 +57,7 @@ func (l *learnt) route(on bool) {
 	case l == nil || on == (l.fib != nil):
 	case on:
 		l.fib, l.asked = bgp.NewFIB(), false
+		l.from.Again() // the speaker need not have gone in between
 	default:
 		l.fib, l.more, l.uplinks = nil, false, nil
 		for _, f := range fabric.Families {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 // told is a learner that is told by the test what its peers say.
 type told struct {
 	changes []bgp.Change
+	said    []bgp.Change // all so far
 	synced  fabric.PerFamily[bool]
 	status  routing.Status
 	up      bool
@@ -29,6 +31,8 @@ func (f *told) Take(most int) ([]bgp.Change, bool) {
 	f.changes = f.changes[n:]
 	return out, len(f.changes) > 0
 }
+
+func (f *told) Again() { f.changes = slices.Clone(f.said) }
 
 func (f *told) Synced(family fabric.Family) bool { return f.synced.Get(family) }
 func (f *told) Status() *routing.Status          { return &f.status }
@@ -46,7 +50,7 @@ func (f *told) say(prefix string, via ...string) {
 	for _, a := range via {
 		c.NextHops = append(c.NextHops, netip.MustParseAddr(a))
 	}
-	f.changes = append(f.changes, c)
+	f.changes, f.said = append(f.changes, c), append(f.said, c)
 }
 
 // twoUplinks is a namespace of a host with a link to each of two switches, and a
@@ -288,6 +292,26 @@ func TestLearntRoutesStayWhenTheFabricChanges(t *testing.T) {
 	next := routingSnapshot()
 	next.Spec.Masquerade.Enabled = true
 	l.in.setSnapshot(next)
+	l.roundWant(t, true)
+	if now := learntRoutes(t); !strings.Contains(now, have) {
+		t.Errorf("routes\n%s\nwant\n%s", now, have)
+	}
+}
+
+// The fabric stops routing and routes again before the speaker has noticed: what
+// the loop had taken from it must come once more.
+func TestRoutingComesBackBeforeTheSpeakerGoes(t *testing.T) {
+	l, from := twoUplinks(t)
+	from.synced.IPv4 = true
+	from.say("10.244.2.0/24", "198.18.1.1", "198.18.2.1")
+	l.roundWant(t, true)
+	have := learntRoutes(t)
+	l.in.setSnapshot(snapshotOf())
+	l.round()
+	if now := learntRoutes(t); strings.Contains(now, have) {
+		t.Fatalf("the overlay keeps learnt routes:\n%s", now)
+	}
+	l.in.setSnapshot(routingSnapshot())
 	l.roundWant(t, true)
 	if now := learntRoutes(t); !strings.Contains(now, have) {
 		t.Errorf("routes\n%s\nwant\n%s", now, have)

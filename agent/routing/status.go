@@ -48,6 +48,13 @@ func (t *Task) Take(most int) (changes []bgp.Change, more bool) {
 	return s.Take(most)
 }
 
+// Again makes Take hand out everything anew.
+func (t *Task) Again() {
+	if s := t.speaker.Load(); s != nil {
+		s.Again()
+	}
+}
+
 // follows reports whether what the speaker learns is to reach the kernel.
 func (s *Status) follows() bool {
 	return s.Enabled && (s.State == Running || s.State == Starting)

@@ -154,10 +154,10 @@ func (t *Task) off(ctx context.Context, in Inputs, now time.Time) {
 		return
 	}
 	t.opt.Log.Info("the fabric no longer routes by BGP; the speaker goes")
+	t.speaker.Store(nil) // first: should the fabric route again, nobody is to learn from this one
 	if err := t.shutdown(ctx, s); err != nil {
 		t.opt.Log.Error(err)
 	}
-	t.speaker.Store(nil)
 	t.inForce = bgp.Desired{}
 }
 

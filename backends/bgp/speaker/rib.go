@@ -120,6 +120,16 @@ func (r *rib) take(most int) ([]bgp.Change, bool) {
 	return changes, len(r.queue) > 0
 }
 
+// again makes take hand out everything anew.
+func (r *rib) again() (news bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for prefix, e := range r.prefixes {
+		r.mark(prefix, e)
+	}
+	return len(r.queue) > 0
+}
+
 // nextHops are those in use: of fresh ways if there is one, the first in order
 // if there are more than most, so that all restarts choose the same.
 func (e *entry) nextHops(most int) []netip.Addr {

@@ -107,6 +107,22 @@ func TestRIBCoalesces(t *testing.T) {
 	}
 }
 
+// Whoever begins with nothing gets all, once, and nothing that is gone.
+func TestRIBAgain(t *testing.T) {
+	r := newRIB()
+	r.update([]*apiutil.Path{toldPath(t, "10.1.0.0/24", "198.18.0.1", "198.18.0.1"), toldPath(t, "10.2.0.0/24", "198.18.0.1", "198.18.0.1")}, 0)
+	r.take(10)
+	r.update([]*apiutil.Path{toldPath(t, "10.2.0.0/24", "198.18.0.1", "")}, 0)
+	r.take(10)
+	if !r.again() || !r.again() {
+		t.Error("there is no news")
+	}
+	got, more := r.take(10)
+	if len(got) != 1 || more || got[0].Prefix != pfx("10.1.0.0/24") || len(got[0].NextHops) != 1 {
+		t.Errorf("got %v, more %t", got, more)
+	}
+}
+
 // A new life of GoBGP's takes over route by route; what it does not tell again
 // goes with the sweep, and what the old one says while it dies counts nothing.
 func TestRIBLives(t *testing.T) {

@@ -124,6 +124,14 @@ func (s *Speaker) Set(ctx context.Context, d bgp.Desired) error {
 // changes wait.
 func (s *Speaker) Take(most int) (changes []bgp.Change, more bool) { return s.rib.take(most) }
 
+// Again makes Take hand out all that was learnt anew, for a caller that begins
+// with nothing.
+func (s *Speaker) Again() {
+	if s.rib.again() {
+		s.kick()
+	}
+}
+
 // Synced reports whether the peers have told all of a family: at least one
 // session is established, each of those that are has sent end-of-RIB, and all
 // others had the restart time since they were configured to come up. Once true
