@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,57 +20,6 @@ import (
 
 // probePort is the UDP port of probes.
 const probePort = 7117
-
-// Endpoint is somewhere to send probes from and to.
-type Endpoint struct {
-	Name  string
-	Space *Namespace
-	Addrs fabric.PerFamily[netip.Addr] // zero: not in that family
-}
-
-// Endpoint makes the pod an end of probes.
-func (p *Pod) Endpoint() Endpoint {
-	e := Endpoint{Name: p.Name, Space: p.Namespace}
-	for _, f := range fabric.Families {
-		e.Addrs.Set(f, p.Addr(f))
-	}
-	return e
-}
-
-// Endpoint makes the host's underlay address an end of probes.
-func (h *Host) Endpoint() Endpoint {
-	return Endpoint{Name: h.Spec.Name, Space: h.Namespace, Addrs: h.Underlay}
-}
-
-// UplinkEndpoints makes each address of the hosts on each of their uplinks an
-// end of probes, named like "h1/eth1".
-func (l *Lab) UplinkEndpoints() []Endpoint {
-	var out []Endpoint
-	for _, h := range l.Hosts {
-		for _, tor := range l.rackToRs(h.rack) {
-			out = append(out, Endpoint{Name: h.Spec.Name + "/" + uplinkName(tor.place), Space: h.Namespace, Addrs: h.addrs(tor.place)})
-		}
-	}
-	return out
-}
-
-// OutsideEndpoint makes the machine outside the fabric an end of probes.
-func (l *Lab) OutsideEndpoint() Endpoint {
-	e := Endpoint{Name: "outside", Space: l.outside}
-	for _, f := range fabric.Families {
-		e.Addrs.Set(f, leafAddr(linkOutside, f))
-	}
-	return e
-}
-
-// PodEndpoints are the endpoints of all pods of the lab.
-func (l *Lab) PodEndpoints() []Endpoint {
-	var out []Endpoint
-	for _, p := range l.Pods() {
-		out = append(out, p.Endpoint())
-	}
-	return out
-}
 
 // ProbeOptions say how a mesh sends.
 type ProbeOptions struct {
@@ -85,6 +35,14 @@ type ProbeOptions struct {
 	Drain time.Duration
 	// From, where set, names the only endpoint that sends requests.
 	From string
+	// To, where set, names the only endpoint that requests are sent to.
+	To string
+}
+
+// sends reports whether requests go from one endpoint to the other.
+func (o *ProbeOptions) sends(from, to Endpoint) bool {
+	return from.Name != to.Name && len(from.Also) == 0 &&
+		(o.From == "" || o.From == from.Name) && (o.To == "" || o.To == to.Name)
 }
 
 func (o *ProbeOptions) complete() {
@@ -118,6 +76,10 @@ type socket struct {
 	conn  *net.UDPConn
 	flows []*flow // that send from it
 	ids   []uint32
+
+	place    *Namespace
+	end      *socket       // itself, or for one of Also the endpoint's first
+	requests atomic.Uint64 // that arrived
 }
 
 // packet header: run (8), flow (4), kind (4), sequence (8), time sent (8).
@@ -159,18 +121,23 @@ func (m *Mesh) openFamily(ends []Endpoint, f fabric.Family) error {
 		if !e.Addrs.Get(f).IsValid() {
 			continue
 		}
-		conn, err := listenUDP(e.Space, netip.AddrPortFrom(e.Addrs.Get(f), probePort))
-		if err != nil {
-			return fmt.Errorf("probe at %s: %w", e.Name, err)
+		for _, place := range append([]*Namespace{e.Space}, e.Also...) {
+			conn, err := listenUDP(place, netip.AddrPortFrom(e.Addrs.Get(f), probePort))
+			if err != nil {
+				return fmt.Errorf("probe at %s: %w", e.Name, err)
+			}
+			s := &socket{conn: conn, place: place, end: sockets[e.Name]}
+			if s.end == nil {
+				s.end = s
+				sockets[e.Name] = s
+			}
+			m.sockets = append(m.sockets, s)
 		}
-		s := &socket{conn: conn}
-		sockets[e.Name] = s
-		m.sockets = append(m.sockets, s)
 	}
 	for _, from := range ends {
 		for _, to := range ends {
 			out, in := sockets[from.Name], sockets[to.Name]
-			if out == nil || in == nil || out == in || m.opts.From != "" && m.opts.From != from.Name {
+			if out == nil || in == nil || !m.opts.sends(from, to) {
 				continue
 			}
 			fl := &flow{from: from.Name, to: to.Name, dst: netip.AddrPortFrom(to.Addrs.Get(f), probePort), in: in, out: out}
@@ -274,9 +241,10 @@ func (m *Mesh) handle(s *socket, p []byte, from netip.AddrPort) {
 	f, seq := m.flows[order.Uint32(p[8:])], order.Uint64(p[16:])
 	switch order.Uint32(p[12:]) {
 	case kindRequest:
-		if f.in != s { // went astray: not an arrival
+		if f.in != s.end { // went astray: not an arrival
 			return
 		}
+		s.requests.Add(1)
 		f.request(seq, from.Addr().Unmap())
 		order.PutUint32(p[12:], kindReply)
 		_, _ = s.conn.WriteToUDPAddrPort(p, from) // a lost answer is counted at the other end
@@ -285,6 +253,16 @@ func (m *Mesh) handle(s *socket, p []byte, from netip.AddrPort) {
 			f.reply(seq, time.Since(m.start)-time.Duration(order.Uint64(p[24:])), m.opts.Late)
 		}
 	}
+}
+
+// Requests is the number of requests that arrived in a namespace so far.
+func (m *Mesh) Requests(at *Namespace) (n uint64) {
+	for _, s := range m.sockets {
+		if s.place == at {
+			n += s.requests.Load()
+		}
+	}
+	return n
 }
 
 // Stop ends sending, waits for what is on its way and reports.
