@@ -73,7 +73,12 @@ func converge(ctx context.Context, bin lab.Binaries, hosts []lab.HostSpec, objec
 		return r, err
 	}
 	began := time.Now()
-	if err := l.StartAgents(ctx); err != nil {
+	for _, h := range l.Hosts {
+		if err := h.Agent.Start(); err != nil {
+			return r, err
+		}
+	}
+	if err := waitConverged(ctx, l); err != nil {
 		return r, err
 	}
 	r.Wall = time.Since(began)
@@ -85,6 +90,31 @@ func converge(ctx context.Context, bin lab.Binaries, hosts []lab.HostSpec, objec
 		r.RSS, r.CPU, r.Largest = r.RSS+u.RSS, r.CPU+u.CPU, max(r.Largest, u.RSS)
 	}
 	return r, nil
+}
+
+// patience is how long many agents on few cores may take.
+const patience = 8 * time.Minute
+
+// waitConverged waits until each host has a route to every other. It asks the
+// kernels: the agents have enough to do.
+func waitConverged(ctx context.Context, l *lab.Lab) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, h := range l.Hosts {
+		for {
+			routes, err := h.Routes(network)
+			if err != nil {
+				return err
+			}
+			if len(routes) >= len(l.Hosts) { // its own subnet is one
+				break
+			}
+			if err := lab.Pause(ctx, 100*time.Millisecond); err != nil {
+				return fmt.Errorf("%s has %d routes of %d: %w", h.Spec.Name, len(routes), len(l.Hosts), err)
+			}
+		}
+	}
+	return nil
 }
 
 // introduce gives hosts and ToRs permanent neighbour entries for each other.
