@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/config"
+	"github.com/weft-net/weft/internal/golden"
 )
 
 const bgpPage = "../docs/bgp.md"
@@ -66,7 +67,7 @@ func TestDocumentedSwitches(t *testing.T) {
 		command, shown, _ := strings.Cut(strings.ReplaceAll(command, "\\\n", ""), "\n")
 		got := documented(t, command, objects)
 		if shown != got {
-			if *update {
+			if golden.Update() {
 				parts[i] = strings.TrimSuffix(parts[i], shown) + got
 				continue
 			}
@@ -76,7 +77,7 @@ func TestDocumentedSwitches(t *testing.T) {
 	if n < 4 {
 		t.Errorf("only %d switches: the test checks little", n)
 	}
-	if *update {
+	if golden.Update() {
 		if err := os.WriteFile(bgpPage, []byte(strings.Join(parts, "```")), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/golden"
 )
 
 func addrOf(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -126,7 +127,7 @@ func TestBGPPeersText(t *testing.T) {
 	for name, b := range map[string]*api.BGP{"running": twoToRs(), "trouble": inTrouble(), "starting": {Enabled: true, State: "starting", Reason: "the node's index is not known yet"}, "none": {}} {
 		narrow := bgpText(b, noon, false)
 		checkWidth(t, narrow)
-		golden(t, "bgp-peers-"+name, narrow+"\n-o wide\n"+bgpText(b, noon, true))
+		golden.Compare(t, "bgp-peers-"+name+".txt", narrow+"\n-o wide\n"+bgpText(b, noon, true))
 	}
 }
 
@@ -134,7 +135,7 @@ func TestBGPRouteTables(t *testing.T) {
 	for name, draw := range map[string]func([]api.BGPRoute, bool) *table{"routes": routesTable, "advertised": advertisedTable, "received": receivedTable} {
 		narrow := draw(someRoutes(), false).String()
 		checkWidth(t, narrow)
-		golden(t, "bgp-"+name, narrow+"\n"+draw(someRoutes(), true).String())
+		golden.Compare(t, "bgp-"+name+".txt", narrow+"\n"+draw(someRoutes(), true).String())
 	}
 }
 
@@ -142,7 +143,7 @@ func TestWhyText(t *testing.T) {
 	for name, w := range reasons() {
 		narrow := whyText(w, false)
 		checkWidth(t, narrow)
-		golden(t, "bgp-why-"+name, narrow)
+		golden.Compare(t, "bgp-why-"+name+".txt", narrow)
 	}
 }
 
@@ -151,7 +152,7 @@ func TestStatusSaysHowTheSpeakerIs(t *testing.T) {
 	for name, b := range map[string]*api.BGP{"bgp": twoToRs(), "bgp-trouble": inTrouble()} {
 		narrow := statusText(readyStatus(), b, noon, false)
 		checkWidth(t, narrow)
-		golden(t, "status-"+name, narrow)
+		golden.Compare(t, "status-"+name+".txt", narrow)
 	}
 	env, _ := speaking(t, twoToRs(), "")
 	if r := command(t, env, "", "status"); r.code != exitDone || r.out != statusText(readyStatus(), twoToRs(), noon, false) {

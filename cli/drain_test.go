@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/golden"
 	"github.com/weft-net/weft/store"
 )
 
@@ -146,7 +147,7 @@ func TestDrain(t *testing.T) {
 	show(exitDone, "nodes")
 	show(exitFailed, "node drain host3")
 	show(exitFailed, "node undrain host3")
-	golden(t, "drain", life.String())
+	golden.Compare(t, "drain.txt", life.String())
 
 	var rows []nodeRow
 	if r := command(t, env, "", "nodes", "-o", "json"); json.Unmarshal([]byte(r.out), &rows) != nil || len(rows) != 2 || rows[1].Drain == nil || rows[0].ASN != fabric.ASNBase+rows[0].Index {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/golden"
 	"github.com/weft-net/weft/store"
 )
 
@@ -70,7 +71,7 @@ func TestObjectsThroughTheRealEtcd(t *testing.T) {
 		}
 		transcript.WriteString("$ weft " + step.line + "\n" + r.out + r.err)
 	}
-	golden(t, "objects", transcript.String())
+	golden.Compare(t, "objects.txt", transcript.String())
 }
 
 // TestWhatGetPrintsCanBeApplied: the two forms are the same object.
@@ -259,7 +260,7 @@ func TestARunningFabric(t *testing.T) {
 	show("lease unreserve 10.244.5.0/24")
 	show("lease unreserve 10.244.5.0/24")
 	show("leases")
-	golden(t, "life", life.String())
+	golden.Compare(t, "life.txt", life.String())
 }
 
 // waitFor polls until something is so; it gives up after a minute.

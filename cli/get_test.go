@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/config"
+	"github.com/weft-net/weft/internal/golden"
 	"github.com/weft-net/weft/store"
 )
 
@@ -66,7 +67,7 @@ func TestObjectTables(t *testing.T) {
 		checkWidth(t, narrow)
 		text.WriteString(narrow + "\n" + objectTable(k, byKind[k.Name], true).String() + "\n")
 	}
-	golden(t, "get", text.String())
+	golden.Compare(t, "get.txt", text.String())
 }
 
 // TestCompareListsOfObjects: a line for each value, items of lists of objects one by one, in

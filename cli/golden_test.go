@@ -11,6 +11,7 @@ import (
 	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/golden"
 	"github.com/weft-net/weft/store"
 )
 
@@ -50,14 +51,14 @@ func TestNodesTable(t *testing.T) {
 	rows := nodeRows(racks())
 	narrow, wide := nodesTable(rows, false).String(), nodesTable(rows, true).String()
 	checkWidth(t, narrow)
-	golden(t, "nodes", narrow+"\n"+wide)
+	golden.Compare(t, "nodes.txt", narrow+"\n"+wide)
 }
 
 func TestLeasesTable(t *testing.T) {
 	rows := leaseRows(racks())
 	narrow, wide := leasesTable(rows, false).String(), leasesTable(rows, true).String()
 	checkWidth(t, narrow)
-	golden(t, "leases", narrow+"\n"+wide)
+	golden.Compare(t, "leases.txt", narrow+"\n"+wide)
 }
 
 func TestFabricTable(t *testing.T) {
@@ -68,7 +69,7 @@ func TestFabricTable(t *testing.T) {
 	o := stored{Object: objects[0], Record: store.Record{ModRev: 7}}
 	narrow := fabricTable(o, false).String()
 	checkWidth(t, narrow)
-	golden(t, "fabric", narrow+"\n"+fabricTable(o, true).String())
+	golden.Compare(t, "fabric.txt", narrow+"\n"+fabricTable(o, true).String())
 }
 
 func readyStatus() *api.Status {
@@ -127,9 +128,9 @@ func TestStatus(t *testing.T) {
 	for name, s := range map[string]*api.Status{"ready": readyStatus(), "broken": brokenStatus(), "starting": starting} {
 		narrow := statusText(s, nil, noon, false)
 		checkWidth(t, narrow)
-		golden(t, "status-"+name, narrow)
+		golden.Compare(t, "status-"+name+".txt", narrow)
 		if name == "broken" {
-			golden(t, "status-broken-wide", statusText(s, nil, noon, true))
+			golden.Compare(t, "status-broken-wide.txt", statusText(s, nil, noon, true))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weft-net/weft/internal/golden"
 	"github.com/weft-net/weft/store"
 )
 
@@ -85,7 +86,7 @@ func steps(t *testing.T, env []string, name string, files map[string]string, lin
 			checkWidth(t, r.out)
 		}
 	}
-	golden(t, name, transcript.String())
+	golden.Compare(t, name+".txt", transcript.String())
 }
 
 type step struct {

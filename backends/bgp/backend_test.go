@@ -5,6 +5,7 @@ import (
 
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/golden"
 	"github.com/weft-net/weft/kernel"
 )
 
@@ -21,13 +22,13 @@ func backendInput(t *testing.T, yaml string) backends.Input {
 }
 
 func TestBase(t *testing.T) {
-	golden(t, "base-dual-stack", Backend{}.Base(backendInput(t, dualStack)).String())
+	golden.Compare(t, "base-dual-stack.txt", Backend{}.Base(backendInput(t, dualStack)).String())
 	in := backendInput(t, ipv4Only)
 	in.Spec.VXLAN.MTU = 1400
 	in.Underlay.Interface, in.Uplinks = "", nil
 	in.Subnets = nil
 	in.Spec.Masquerade.Enabled = false
-	golden(t, "base-ipv4-fixed-mtu-no-lease", Backend{}.Base(in).String())
+	golden.Compare(t, "base-ipv4-fixed-mtu-no-lease.txt", Backend{}.Base(in).String())
 }
 
 func TestPeerAddsNothing(t *testing.T) {

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weft-net/weft/fabric"
@@ -128,3 +129,16 @@ func attributesText(a Attributes) string {
 func (c Community) text() string { return fmt.Sprintf("%d:%d", c>>16, c&0xffff) }
 
 func (c LargeCommunity) text() string { return fmt.Sprintf("%d:%d:%d", c.Global, c.Local1, c.Local2) }
+
+func indent(by, text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(by + line)
+	}
+	return b.String()
+}
+
+func sortedText(words []string) string {
+	slices.Sort(words)
+	return strings.Join(words, " + ")
+}

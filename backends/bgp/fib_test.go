@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/internal/golden"
 	"github.com/weft-net/weft/kernel"
 )
 
@@ -193,7 +194,7 @@ func TestFIBSteps(t *testing.T) {
 		fmt.Fprintf(&text, "# %s\n%s%s%d routes, %d groups, %d without a way\n\n", s.name,
 			indent("+ ", add.String()), indent("- ", remove.String()), routes, groups, refused)
 	}
-	golden(t, "fib-steps", text.String())
+	golden.Compare(t, "fib-steps.txt", text.String())
 	if n := len(f.sets) + len(f.ways) + len(f.objects.byName) + len(f.objects.byID) + len(f.index); n != 0 {
 		t.Errorf("%d things are left of nothing", n)
 	}

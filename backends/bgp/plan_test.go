@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/golden"
 )
 
 func TestPlan(t *testing.T) {
@@ -61,7 +62,7 @@ func TestPlan(t *testing.T) {
 				tt.change(&f)
 			}
 			d, problems := Plan(f)
-			golden(t, "plan-"+tt.name, describe(d, problems)+describeWithheld(WithheldBy(f)))
+			golden.Compare(t, "plan-"+tt.name+".txt", describe(d, problems)+describeWithheld(WithheldBy(f)))
 			again, _ := Plan(f)
 			if describe(d, problems) != describe(again, problems) {
 				t.Error("the same facts give another plan")
@@ -97,7 +98,7 @@ func TestLeaving(t *testing.T) {
 		d.Sessions = nil
 		fmt.Fprintf(&text, "# %s\n%s%s\n", tt.name, describe(d, nil), describeWithheld(WithheldBy(f)))
 	}
-	golden(t, "leaving", text.String())
+	golden.Compare(t, "leaving.txt", text.String())
 }
 
 // Two nodes that make a session of one object must agree: who dials, which

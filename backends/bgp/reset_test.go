@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/golden"
 )
 
 // different is a value of each type that fields of Session and Global have, and
@@ -280,5 +281,5 @@ func TestDiffResets(t *testing.T) {
 		}
 		fmt.Fprintf(&text, "# %s\n%s\n", tt.name, strings.Join(append(DiffResets(before, parsed(t, tt.after), nodes), ""), "\n"))
 	}
-	golden(t, "diff-resets", text.String())
+	golden.Compare(t, "diff-resets.txt", text.String())
 }

@@ -1,21 +1,14 @@
 package vxlan
 
 import (
-	"flag"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/golden"
 	"github.com/weft-net/weft/kernel"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func input(change func(*backends.Input)) backends.Input {
 	spec := &fabric.Spec{Backend: "vxlan", VXLAN: fabric.VXLANSpec{VNI: 1, Port: 4789, DirectRouting: true}}
@@ -84,7 +77,7 @@ func TestBase(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			golden(t, "base-"+tt.name, Backend{}.Base(input(tt.change)).String())
+			golden.Compare(t, "base-"+tt.name+".txt", Backend{}.Base(input(tt.change)).String())
 		})
 	}
 }
@@ -114,7 +107,7 @@ func TestPeer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var objs kernel.Objects
 			way := Backend{}.Peer(&objs, input(tt.input), tt.remote)
-			golden(t, "peer-"+tt.name, "way "+string(way.Kind)+": "+way.Reason+"\n"+objs.String())
+			golden.Compare(t, "peer-"+tt.name+".txt", "way "+string(way.Kind)+": "+way.Reason+"\n"+objs.String())
 		})
 	}
 }
@@ -127,22 +120,5 @@ func TestMACsAreStableAndDistinct(t *testing.T) {
 	}
 	if VTEPMAC("node-a") == backends.BridgeMAC("node-a") || VTEPMAC("node-a") == VTEPMAC("node-b") {
 		t.Error("two devices share an address")
-	}
-}
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".txt")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
 	}
 }

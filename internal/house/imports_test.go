@@ -47,6 +47,7 @@ var reserved = []struct{ what, only []string }{
 	{what: []string{"agent/api"}, only: []string{"agent", "cli/...", "lab/..."}},
 	{what: []string{"lab/..."}, only: []string{"lab/...", "cmd/weft-lab"}},
 	{what: []string{"internal/testns"}, only: []string{"internal/testreport"}},
+	{what: []string{"internal/testbgp", "internal/golden"}}, // tests alone
 	{what: []string{"cmd/..."}},
 }
 

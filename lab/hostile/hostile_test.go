@@ -3,58 +3,34 @@ package hostile
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/internal/testbgp"
 	"github.com/weft-net/weft/internal/testns"
 )
 
 func TestMain(m *testing.M) { os.Exit(testns.Main(m)) }
 
-// bird starts BIRD on 198.18.0.1, which waits for this speaker on 198.18.0.2,
-// and returns what asks it something.
-func bird(t *testing.T) (ask func(command string) string) {
+// bird starts BIRD on 198.18.0.1, which waits for this speaker on 198.18.0.2.
+func bird(t *testing.T) *testbgp.BIRD {
 	t.Helper()
 	testns.New(t)
 	testns.Run(t, "ip", "address", "add", "198.18.0.1/32", "dev", "lo")
 	testns.Run(t, "ip", "address", "add", "198.18.0.2/32", "dev", "lo")
-	dir := t.TempDir()
-	conf, socket := filepath.Join(dir, "bird.conf"), filepath.Join(dir, "bird.ctl")
-	if err := os.WriteFile(conf, []byte(`router id 198.18.0.1;
+	return testbgp.StartBIRD(t, `router id 198.18.0.1;
 protocol device { }
 protocol bgp far {
 	local 198.18.0.1 as 65001; neighbor 198.18.0.2 as 64999; multihop; passive;
 	ipv4 { import all; export none; };
 	ipv6 { import all; export none; };
 }
-`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("bird", "-f", "-c", conf, "-s", socket)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended by itself
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("bird: %s", log.String())
-		}
-	})
-	return func(command string) string {
-		out, _ := exec.Command("birdc", append([]string{"-s", socket}, strings.Fields(command)...)...).CombinedOutput()
-		return string(out)
-	}
+`)
 }
 
 // open dials BIRD until it answers.
@@ -62,30 +38,15 @@ func open(t *testing.T) *Session {
 	t.Helper()
 	dialer := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(198, 18, 0, 2)}}
 	var s *Session
-	eventually(t, "a session", func() (ok bool) {
+	testbgp.Poll(t, "a session", func() (bool, string) {
 		conn, err := dialer.DialContext(context.Background(), "tcp", "198.18.0.1:179")
-		if err != nil {
-			return false
+		if err == nil {
+			s, err = Open(conn, Config{ASN: 64999, RouterID: netip.MustParseAddr("198.18.0.2"), Restart: true})
 		}
-		s, err = Open(conn, Config{ASN: 64999, RouterID: netip.MustParseAddr("198.18.0.2"), Restart: true})
-		return err == nil
+		return err == nil, fmt.Sprint(err)
 	})
 	t.Cleanup(s.Close)
 	return s
-}
-
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not within 20 s", what)
-		}
-	}
 }
 
 func send(t *testing.T, s *Session, updates ...Update) {
@@ -99,7 +60,7 @@ func send(t *testing.T, s *Session, updates ...Update) {
 
 // TestTrueMessages: what is not damaged on purpose is understood.
 func TestTrueMessages(t *testing.T) {
-	ask := bird(t)
+	far := bird(t)
 	s := open(t)
 	if s.ASN != 65001 {
 		t.Errorf("the far end's AS is %d", s.ASN)
@@ -109,15 +70,15 @@ func TestTrueMessages(t *testing.T) {
 	send(t, s, Route(netip.MustParseAddr("198.18.0.2"), []uint32{64999}, four, CommunityList(64999<<16|7)))
 	send(t, s, Route(netip.MustParseAddr("2001:2::2"), []uint32{64999, 4200000001}, six))
 	send(t, s, EndOfRIB()...)
-	eventually(t, "the routes", func() bool {
-		all := ask("show route all")
+	testbgp.Poll(t, "the routes", func() (bool, string) {
+		all := far.Show("route", "all")
 		return strings.Contains(all, "10.244.1.0/24") && strings.Contains(all, "10.244.2.0/23") &&
-			strings.Contains(all, "(64999,7)") && strings.Contains(all, "fd00:10:244:1::/64") && strings.Contains(all, "64999 4200000001")
+			strings.Contains(all, "(64999,7)") && strings.Contains(all, "fd00:10:244:1::/64") && strings.Contains(all, "64999 4200000001"), all
 	})
 	send(t, s, Withdraw(four[:1]), Withdraw(six))
-	eventually(t, "the withdrawals", func() bool {
-		all := ask("show route all")
-		return !strings.Contains(all, "10.244.1.0/24") && strings.Contains(all, "10.244.2.0/23") && !strings.Contains(all, "fd00")
+	testbgp.Poll(t, "the withdrawals", func() (bool, string) {
+		all := far.Show("route", "all")
+		return !strings.Contains(all, "10.244.1.0/24") && strings.Contains(all, "10.244.2.0/23") && !strings.Contains(all, "fd00"), all
 	})
 }
 

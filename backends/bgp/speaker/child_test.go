@@ -13,12 +13,12 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/testbgp"
 )
 
 const childEnv = "WEFT_TEST_SPEAKER"
@@ -137,7 +137,7 @@ func (n *network) speaker() *child {
 		n.t.Fatal(err)
 	}
 	c := &child{t: n.t, fib: map[netip.Prefix][]netip.Addr{}}
-	c.cmd = exec.Command("nsenter", "--target", fmt.Sprint(n.host.Process.Pid), "--net", "--", exe)
+	c.cmd = exec.Command("nsenter", "--target", fmt.Sprint(n.host.Pid()), "--net", "--", exe)
 	mode := os.Getenv("WEFT_TEST_SPEAKER_LOG")
 	if mode == "" {
 		mode = "yes"
@@ -214,7 +214,7 @@ func (c *child) session(key string) bgp.SessionStatus {
 func (c *child) established(key string) bgp.SessionStatus {
 	c.t.Helper()
 	var s bgp.SessionStatus
-	poll(c.t, key+" established", func() (bool, string) {
+	testbgp.Poll(c.t, key+" established", func() (bool, string) {
 		s = c.session(key)
 		return s.State == bgp.Established, fmt.Sprintf("%+v", s)
 	})
@@ -236,23 +236,4 @@ func (c *child) routes() map[netip.Prefix][]netip.Addr {
 		}
 	}
 	return c.fib
-}
-
-// poll waits until something is so; it gives up after a minute.
-func poll(t *testing.T, what string, isSo func() (bool, string)) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	last := ""
-	for deadline := time.After(time.Minute); ; {
-		var ok bool
-		if ok, last = isSo(); ok {
-			return
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("waited in vain for %s:\n%s", what, last)
-		case <-tick.C:
-		}
-	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weft-net/weft/internal/testbgp"
 )
 
 // staticRoutes are n /24s or longer for BIRD.
@@ -29,13 +31,13 @@ func TestManyRoutes(t *testing.T) {
 	s := n.speaker()
 	s.set(wanted(toBird()))
 	s.established("tors/198.18.1.1")
-	poll(t, "all routes", func() (bool, string) { r := s.routes(); return len(r) == routes, fmt.Sprint(len(r)) })
-	poll(t, "all counted", func() (bool, string) {
+	testbgp.Poll(t, "all routes", func() (bool, string) { r := s.routes(); return len(r) == routes, fmt.Sprint(len(r)) })
+	testbgp.Poll(t, "all counted", func() (bool, string) {
 		st := s.session("tors/198.18.1.1").Families.IPv4
 		return st.Received == routes && st.Accepted == routes, fmt.Sprintf("%+v", st)
 	})
 	s.set(wanted())
-	poll(t, "none", func() (bool, string) { r := s.routes(); return len(r) == 0, fmt.Sprint(len(r)) })
+	testbgp.Poll(t, "none", func() (bool, string) { r := s.routes(); return len(r) == 0, fmt.Sprint(len(r)) })
 }
 
 // BenchmarkReceive takes routes from BIRD up to Take: routes/s from the first
@@ -63,7 +65,7 @@ func receive(t *testing.T, b *testing.B, routes int) {
 	s.set(wanted(toBird()))
 	s.established("tors/198.18.1.1")
 	began := time.Now()
-	poll(t, "all routes", func() (bool, string) { r := s.routes(); return len(r) == routes, fmt.Sprint(len(r)) })
+	testbgp.Poll(t, "all routes", func() (bool, string) { r := s.routes(); return len(r) == routes, fmt.Sprint(len(r)) })
 	took := time.Since(began)
 	heap := s.call(request{Op: "heap"}).Heap
 	b.ReportMetric(float64(routes)/took.Seconds(), "routes/s")

@@ -1,22 +1,16 @@
 package speaker
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/testbgp"
 	"github.com/weft-net/weft/internal/testns"
 )
 
@@ -26,18 +20,18 @@ import (
 // eth0; 198.18.1.1 faces 198.18.1.2 on eth1.
 type network struct {
 	t    *testing.T
-	host *process
+	host *testbgp.Process
 }
 
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	testns.New(t)
-	inFRRsGroup(t)
-	n := &network{t: t, host: start(t, true, "sleep", "infinity")}
+	testbgp.EnterFRRsGroup(t)
+	n := &network{t: t, host: testbgp.Start(t, true, "sleep", "infinity")}
 	n.in("ip", "link", "set", "lo", "up")
 	for i := range 2 {
 		eth := fmt.Sprintf("eth%d", i)
-		testns.Run(t, "ip", "link", "add", fmt.Sprintf("tor%d", i), "type", "veth", "peer", "name", eth, "netns", fmt.Sprint(n.host.Process.Pid))
+		testns.Run(t, "ip", "link", "add", fmt.Sprintf("tor%d", i), "type", "veth", "peer", "name", eth, "netns", fmt.Sprint(n.host.Pid()))
 		testns.Run(t, "ip", "address", "add", fmt.Sprintf("198.18.%d.1/24", i), "dev", fmt.Sprintf("tor%d", i))
 		n.in("ip", "address", "add", fmt.Sprintf("198.18.%d.2/24", i), "dev", eth)
 		if i == 0 {
@@ -53,117 +47,26 @@ func newNetwork(t *testing.T) *network {
 // in runs a program in the host's namespace.
 func (n *network) in(args ...string) string {
 	n.t.Helper()
-	all := append([]string{"--target", fmt.Sprint(n.host.Process.Pid), "--net", "--"}, args...)
+	all := append([]string{"--target", fmt.Sprint(n.host.Pid()), "--net", "--"}, args...)
 	return testns.Run(n.t, "nsenter", all...)
 }
 
-// process is a daemon of a test's. The kernel kills it when the test does not.
-type process struct {
-	*exec.Cmd
-	output lockedBuffer
-	stop   func()
-}
-
-// start runs a program in the test's namespace, or in one of its own.
-func start(t *testing.T, ownNamespace bool, name string, args ...string) *process {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{Cmd: exec.CommandContext(ctx, name, args...)}
-	p.Stdout, p.Stderr = &p.output, &p.output
-	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if ownNamespace {
-		p.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
-	}
-	if err := p.Start(); err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = p.Wait() // killed: that is its error
-	}()
-	p.stop = func() { cancel(); <-ended }
-	t.Cleanup(func() {
-		p.stop()
-		if t.Failed() {
-			t.Logf("%s said:\n%s", name, p.output.String())
-		}
-	})
-	return p
-}
-
-// inFRRsGroup gives the test's thread a mount namespace of its own in which
-// root is in the group frrvty, as FRR's daemons demand of who starts them; what
-// they leave in /var/tmp goes with the thread.
-func inFRRsGroup(t *testing.T) {
-	t.Helper()
-	group := filepath.Join(t.TempDir(), "group")
-	write(t, group, "root:x:0:\nfrrvty:x:0:\n")
-	err := unix.Unshare(unix.CLONE_NEWNS)
-	for _, m := range []struct {
-		source, target, kind string
-		flags                uintptr
-	}{
-		{"none", "/", "", unix.MS_REC | unix.MS_PRIVATE},
-		{group, "/etc/group", "", unix.MS_BIND},
-		{"none", "/var/tmp", "tmpfs", 0},
-	} {
-		if err == nil {
-			err = unix.Mount(m.source, m.target, m.kind, m.flags, "")
-		}
-	}
-	if err != nil {
-		t.Fatalf("a mount namespace for FRR: %v", err)
-	}
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 type frr struct {
-	t   *testing.T
-	dir string
+	*testbgp.FRR
+	t *testing.T
 }
 
-// frr runs zebra and bgpd with files and sockets of their own. bgpd listens on
-// 198.18.0.1 and on every IPv6 address.
+// frr is an FRR that listens on 198.18.0.1 and on every IPv6 address.
 func (n *network) frr(config string) *frr {
 	n.t.Helper()
-	dir := n.t.TempDir()
-	file, empty := filepath.Join(dir, "bgpd.conf"), filepath.Join(dir, "zebra.conf")
-	write(n.t, file, config)
-	write(n.t, empty, "")
-	sock := filepath.Join(dir, "zserv.api")
-	common := []string{"-u", "root", "-g", "root", "--vty_socket", dir, "-P", "0", "-z", sock, "--log", "stdout"}
-	start(n.t, false, "/usr/lib/frr/zebra", append(common, "-f", empty, "-i", filepath.Join(dir, "zebra.pid"))...)
-	poll(n.t, "zebra's socket", func() (bool, string) {
-		_, err := os.Stat(sock)
-		return err == nil, fmt.Sprint(err)
-	})
-	start(n.t, false, "/usr/lib/frr/bgpd", append(common, "-l", "198.18.0.1", "-l", "::", "-f", file, "-i", filepath.Join(dir, "bgpd.pid"))...)
-	return &frr{n.t, dir}
-}
-
-// show runs commands of vtysh's; it says what they said.
-func (f *frr) show(commands ...string) string {
-	args := []string{"--vty_socket", f.dir, "-d", "bgpd"}
-	for _, c := range commands {
-		args = append(args, "-c", c)
-	}
-	out, _ := exec.Command("vtysh", args...).CombinedOutput()
-	return string(out)
+	return &frr{testbgp.StartFRR(n.t, config, "-l", "198.18.0.1", "-l", "::"), n.t}
 }
 
 // has waits until bgpd uses a route (or does not).
 func (f *frr) has(family, prefix string, want bool) {
 	f.t.Helper()
-	poll(f.t, fmt.Sprintf("FRR: %s %v", prefix, want), func() (bool, string) {
-		out := f.show("show bgp " + family + " unicast")
+	testbgp.Poll(f.t, fmt.Sprintf("FRR: %s %v", prefix, want), func() (bool, string) {
+		out := f.Show("show bgp " + family + " unicast")
 		return strings.Contains(out, prefix) == want && !strings.Contains(out, "failed"), out
 	})
 }
@@ -193,29 +96,19 @@ router bgp 65001
 }
 
 type bird struct {
-	t    *testing.T
-	sock string
-	stop func()
+	*testbgp.BIRD
+	t *testing.T
 }
 
 func (n *network) bird(config string) *bird {
 	n.t.Helper()
-	dir := n.t.TempDir()
-	file, sock := filepath.Join(dir, "bird.conf"), filepath.Join(dir, "bird.ctl")
-	write(n.t, file, config)
-	p := start(n.t, false, "/usr/sbin/bird", "-f", "-c", file, "-s", sock, "-P", filepath.Join(dir, "pid"))
-	return &bird{n.t, sock, p.stop}
-}
-
-func (b *bird) show(args ...string) string {
-	out, _ := exec.Command("/usr/sbin/birdc", append([]string{"-s", b.sock, "show"}, args...)...).CombinedOutput()
-	return string(out)
+	return &bird{testbgp.StartBIRD(n.t, config), n.t}
 }
 
 func (b *bird) has(prefix string, want bool) {
 	b.t.Helper()
-	poll(b.t, fmt.Sprintf("BIRD: %s %v", prefix, want), func() (bool, string) {
-		out := b.show("route", "all")
+	testbgp.Poll(b.t, fmt.Sprintf("BIRD: %s %v", prefix, want), func() (bool, string) {
+		out := b.Show("route", "all")
 		return strings.Contains(out, prefix) == want && strings.Contains(out, "ready"), out
 	})
 }

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/internal/testbgp"
 )
 
 // established counts how often FRR's session came up.
 func (f *frr) established(neighbour string) int {
 	f.t.Helper()
 	var out map[string]struct{ ConnectionsEstablished int }
-	if err := json.Unmarshal([]byte(f.show("show bgp neighbors "+neighbour+" json")), &out); err != nil {
+	if err := json.Unmarshal([]byte(f.Show("show bgp neighbors "+neighbour+" json")), &out); err != nil {
 		f.t.Fatal(err)
 	}
 	return out[neighbour].ConnectionsEstablished
@@ -33,7 +34,7 @@ func TestNoTransit(t *testing.T) {
 	s := n.speaker()
 	d := wanted(toTor(), toBird())
 	s.set(d)
-	poll(t, "both ways to what both tell", func() (bool, string) {
+	testbgp.Poll(t, "both ways to what both tell", func() (bool, string) {
 		r := s.routes()
 		return len(r) == 3 && len(r[pfx("10.9.0.0/24")]) == 2, fmt.Sprint(r)
 	})
@@ -45,7 +46,7 @@ func TestNoTransit(t *testing.T) {
 		other.has(prefix, true)
 	}
 	mark("10.1.1.0/24")
-	if out := far.show("show bgp ipv4 unicast"); strings.Contains(out, "10.8.0.0/24") {
+	if out := far.Show("show bgp ipv4 unicast"); strings.Contains(out, "10.8.0.0/24") {
 		t.Errorf("FRR was told of BIRD's route:\n%s", out)
 	}
 	if a := s.call(request{Op: "advertised", Key: "tors/198.18.0.1"}); len(a.Paths) != 3 {
@@ -73,7 +74,7 @@ func TestChangesInPlace(t *testing.T) {
 	s.set(wanted(session))
 	s.established(session.Key)
 	far.has("ipv4", "10.1.0.0/24", true)
-	poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
+	testbgp.Poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
 
 	// Import: one rule keeps the IPv4 route out and has a name.
 	session.Import = []bgp.Rule{
@@ -81,7 +82,7 @@ func TestChangesInPlace(t *testing.T) {
 		{Name: "in/2", Action: bgp.Accept},
 	}
 	s.set(wanted(session))
-	poll(t, "the IPv4 route gone", func() (bool, string) { r := s.routes(); return len(r) == 1, fmt.Sprint(r) })
+	testbgp.Poll(t, "the IPv4 route gone", func() (bool, string) { r := s.routes(); return len(r) == 1, fmt.Sprint(r) })
 	rejected := map[string]string{}
 	for _, p := range s.call(request{Op: "received", Key: session.Key}).Paths {
 		rejected[p.Prefix.String()] = p.Rejected
@@ -108,14 +109,14 @@ func TestChangesInPlace(t *testing.T) {
 	d.Announcements[0].Communities = []bgp.Community{65002<<16 | 1}
 	d.Announcements[0].Prepend = 1
 	s.set(d)
-	poll(t, "attributes at FRR", func() (bool, string) {
-		out := far.show("show bgp ipv4 unicast 10.1.0.0/24")
+	testbgp.Poll(t, "attributes at FRR", func() (bool, string) {
+		out := far.Show("show bgp ipv4 unicast 10.1.0.0/24")
 		ok := strings.Contains(out, "Community: 65002:2\n") && strings.Contains(out, "Large Community: 65002:1:2") &&
 			strings.Contains(out, "metric 77") && strings.Contains(out, "65002 65002 65002 65002\n") && !strings.Contains(out, "65002:1\n")
 		return ok, out
 	})
 	far.has("ipv6", "fd10:1::/64", false)
-	poll(t, "the IPv4 route back", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
+	testbgp.Poll(t, "the IPv4 route back", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
 
 	// The rest.
 	session.Export, session.Description, session.MaxPrefixes = all(), "new", 1000
@@ -126,7 +127,7 @@ func TestChangesInPlace(t *testing.T) {
 	s.set(d)
 	far.has("ipv4", "10.1.0.0/24", false)
 	far.has("ipv6", "fd10:1::/64", true)
-	poll(t, "the census", func() (bool, string) {
+	testbgp.Poll(t, "the census", func() (bool, string) {
 		st := s.session(session.Key)
 		return st.Hold == 9*time.Second && st.Families.IPv4.Advertised == 0, fmt.Sprintf("%+v", st)
 	})
@@ -137,7 +138,7 @@ func TestChangesInPlace(t *testing.T) {
 	// What is in the OPEN resets.
 	session.LocalASN = 65003
 	s.set(wanted(session))
-	poll(t, "a reset", func() (bool, string) {
+	testbgp.Poll(t, "a reset", func() (bool, string) {
 		st := s.session(session.Key)
 		return st.State != bgp.Established, fmt.Sprintf("%+v", st)
 	})

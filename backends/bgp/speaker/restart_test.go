@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/internal/testbgp"
 )
 
 // monitor writes down every change of the switch's routes.
@@ -23,7 +24,7 @@ func monitor(t *testing.T) *lockedBuffer {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	// It listens when it says the first thing.
-	poll(t, "ip monitor", func() (bool, string) {
+	testbgp.Poll(t, "ip monitor", func() (bool, string) {
 		testnsRun(t, "ip", "route", "replace", "blackhole", "10.255.0.1/32")
 		testnsRun(t, "ip", "route", "delete", "blackhole", "10.255.0.1/32")
 		return strings.Contains(out.String(), "10.255.0.1"), out.String()
@@ -46,14 +47,14 @@ func TestRestartLosesNothing(t *testing.T) {
 		for _, key := range []string{"tors/198.18.0.1", "tors/198.18.1.1"} {
 			s.established(key)
 		}
-		poll(t, "synced", func() (bool, string) { return s.call(request{Op: "synced"}).Synced, "" })
-		poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 3, fmt.Sprint(r) })
+		testbgp.Poll(t, "synced", func() (bool, string) { return s.call(request{Op: "synced"}).Synced, "" })
+		testbgp.Poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 3, fmt.Sprint(r) })
 	}
 	settled(s)
 	far.has("ipv4", "10.1.0.0/24", true)
 	far.has("ipv6", "fd10:1::/64", true)
 	other.has("10.1.0.0/24", true)
-	poll(t, "routes in the kernel", func() (bool, string) {
+	testbgp.Poll(t, "routes in the kernel", func() (bool, string) {
 		out := testnsRoutes(t)
 		return strings.Count(out, "10.1.0.0/24 ") == 2 && strings.Contains(out, "fd10:1::/64 "), out
 	})
@@ -86,7 +87,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	far.has("ipv4", "10.1.0.0/24", false)
 	far.has("ipv6", "fd10:1::/64", false)
 	other.has("10.1.0.0/24", false)
-	if out := far.show("show bgp neighbors 198.18.0.2"); !strings.Contains(out, "Administrative Shutdown") {
+	if out := far.Show("show bgp neighbors 198.18.0.2"); !strings.Contains(out, "Administrative Shutdown") {
 		t.Errorf("FRR was not told why:\n%s", out)
 	}
 }
@@ -102,18 +103,18 @@ func TestNewRouterID(t *testing.T) {
 	s.set(d)
 	s.established("tors/198.18.0.1")
 	far.has("ipv4", "10.1.0.0/24", true)
-	poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
+	testbgp.Poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
 	d.Global.RouterID = netip.MustParseAddr("0.0.0.7")
 	s.set(d)
 	for _, c := range s.call(request{Op: "take", Most: 100}).Changes {
 		t.Errorf("%v changed", c)
 	}
 	s.established("tors/198.18.0.1")
-	poll(t, "the new id at FRR", func() (bool, string) {
-		out := far.show("show bgp neighbors 198.18.0.2")
+	testbgp.Poll(t, "the new id at FRR", func() (bool, string) {
+		out := far.Show("show bgp neighbors 198.18.0.2")
 		return strings.Contains(out, "remote router ID 0.0.0.7"), out
 	})
 	far.has("ipv4", "10.1.0.0/24", true)
-	far.show("configure terminal", "router bgp 65001", "address-family ipv4 unicast", "no network 10.9.0.0/24")
-	poll(t, "the withdrawal", func() (bool, string) { r := s.routes(); return len(r) == 1, fmt.Sprint(r) })
+	far.Show("configure terminal", "router bgp 65001", "address-family ipv4 unicast", "no network 10.9.0.0/24")
+	testbgp.Poll(t, "the withdrawal", func() (bool, string) { r := s.routes(); return len(r) == 1, fmt.Sprint(r) })
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/internal/testbgp"
 )
 
 // Both families on one IPv4 session, with the right next hops both ways.
@@ -25,20 +26,20 @@ func TestBothFamiliesOnOneSession(t *testing.T) {
 	far.has("ipv4", "10.1.0.0/24", true)
 	far.has("ipv6", "fd10:1::/64", true)
 	// FRR resolves the next hop only if it is ours on the link.
-	poll(t, "FRR uses both", func() (bool, string) {
+	testbgp.Poll(t, "FRR uses both", func() (bool, string) {
 		out := testnsRoutes(t)
 		return strings.Contains(out, "10.1.0.0/24 ") && strings.Contains(out, "via 198.18.0.2") &&
 			strings.Contains(out, "fd10:1::/64 ") && strings.Contains(out, "via fd18::2"), out
 	})
-	poll(t, "routes from FRR", func() (bool, string) {
+	testbgp.Poll(t, "routes from FRR", func() (bool, string) {
 		r := s.routes()
 		ok := slices.Equal(r[pfx("10.9.0.0/24")], []netip.Addr{netip.MustParseAddr("198.18.0.1")}) &&
 			slices.Equal(r[pfx("fd99::/64")], []netip.Addr{netip.MustParseAddr("fd18::1")})
 		return ok, fmt.Sprint(r)
 	})
-	poll(t, "synced", func() (bool, string) { return s.call(request{Op: "synced"}).Synced, "" })
+	testbgp.Poll(t, "synced", func() (bool, string) { return s.call(request{Op: "synced"}).Synced, "" })
 	// FRR tells us our own route, too, which is a loop.
-	poll(t, "the census", func() (bool, string) {
+	testbgp.Poll(t, "the census", func() (bool, string) {
 		st := s.session("tors/198.18.0.1")
 		ok := st.Hold.Seconds() == 9
 		for _, f := range []bgp.FamilyStatus{st.Families.IPv4, st.Families.IPv6} {
@@ -59,7 +60,7 @@ func TestQueries(t *testing.T) {
 	d.Announcements = append(d.Announcements, bgp.Announcement{Prefix: pfx("10.8.0.0/15"), Why: "prefix wide"})
 	s.set(d)
 	s.established("tors/198.18.0.1")
-	poll(t, "routes from FRR", func() (bool, string) {
+	testbgp.Poll(t, "routes from FRR", func() (bool, string) {
 		r := s.routes()
 		return len(r[pfx("10.9.0.0/24")]) == 1 && len(r[pfx("fd99::/64")]) == 1, fmt.Sprint(r)
 	})
@@ -131,7 +132,7 @@ func TestReasons(t *testing.T) {
 				s.established(session.Key)
 				return
 			}
-			poll(t, tt.want, func() (bool, string) {
+			testbgp.Poll(t, tt.want, func() (bool, string) {
 				st := s.session(session.Key)
 				return strings.Contains(st.LastError, tt.want), fmt.Sprintf("%+v", st)
 			})
@@ -177,9 +178,9 @@ func TestFarEndRestarts(t *testing.T) {
 	s := n.speaker()
 	s.set(wanted(toBird()))
 	s.established("tors/198.18.1.1")
-	poll(t, "routes from BIRD", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
-	b.stop()
-	poll(t, "restarting", func() (bool, string) {
+	testbgp.Poll(t, "routes from BIRD", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
+	b.Stop()
+	testbgp.Poll(t, "restarting", func() (bool, string) {
 		st := s.session("tors/198.18.1.1")
 		return st.Restarting && st.State != bgp.Established && st.Flaps == 1, fmt.Sprintf("%+v", st)
 	})
@@ -188,7 +189,7 @@ func TestFarEndRestarts(t *testing.T) {
 	}
 	n.bird(birdConfig)
 	s.established("tors/198.18.1.1")
-	poll(t, "end of RIB", func() (bool, string) {
+	testbgp.Poll(t, "end of RIB", func() (bool, string) {
 		st := s.session("tors/198.18.1.1")
 		return st.Families.IPv4.EndOfRIB && !st.Restarting, fmt.Sprintf("%+v", st)
 	})
@@ -227,7 +228,7 @@ router bgp 65001
 	s.established(session.Key)
 	far.has("ipv4", "10.1.0.0/24", true)
 	far.has("ipv6", "fd10:1::/64", true)
-	poll(t, "routes over the link-local neighbour", func() (bool, string) {
+	testbgp.Poll(t, "routes over the link-local neighbour", func() (bool, string) {
 		r := s.routes()
 		for _, p := range []string{"10.9.0.0/24", "fd99::/64"} {
 			hops := r[pfx(p)]
@@ -257,7 +258,7 @@ func TestNoNextHop(t *testing.T) {
 	if st := s.session(session.Key); !strings.Contains(st.LastError, "no ipv6 address") {
 		t.Errorf("%+v", st)
 	}
-	if out := far.show("show bgp ipv6 unicast"); strings.Contains(out, "fd10:1::/64") {
+	if out := far.Show("show bgp ipv6 unicast"); strings.Contains(out, "fd10:1::/64") {
 		t.Errorf("an IPv6 route with an IPv4 next hop:\n%s", out)
 	}
 	n.in("ip", "address", "add", "fd18::2/64", "dev", "eth0", "nodad")
@@ -278,20 +279,20 @@ func TestReflector(t *testing.T) {
 	a.RemoteASN, b.RemoteASN = 65002, 65002
 	d := wanted(a, b)
 	s.set(d)
-	poll(t, "routes of both", func() (bool, string) { r := s.routes(); return len(r) == 3, fmt.Sprint(r) })
+	testbgp.Poll(t, "routes of both", func() (bool, string) { r := s.routes(); return len(r) == 3, fmt.Sprint(r) })
 	other.has("10.1.0.0/24", true)
-	if out := other.show("route", "all"); strings.Contains(out, "fd99") || strings.Contains(out, "originator") {
+	if out := other.Show("route", "all"); strings.Contains(out, "fd99") || strings.Contains(out, "originator") {
 		t.Errorf("no client, and still told:\n%s", out)
 	}
 	for i := range d.Sessions {
 		d.Sessions[i].ReflectorClient, d.Sessions[i].ClusterID, d.Sessions[i].NextHopSelf = true, addr("0.0.0.9"), true
 	}
 	s.set(d)
-	poll(t, "BIRD's route at FRR", func() (bool, string) {
-		out := far.show("show bgp ipv4 unicast 10.8.0.0/24")
+	testbgp.Poll(t, "BIRD's route at FRR", func() (bool, string) {
+		out := far.Show("show bgp ipv4 unicast 10.8.0.0/24")
 		return strings.Contains(out, "198.18.0.2 from") && strings.Contains(out, "Originator: 198.18.1.1") && strings.Contains(out, "Cluster list: 0.0.0.9"), out
 	})
-	poll(t, "counts", func() (bool, string) {
+	testbgp.Poll(t, "counts", func() (bool, string) {
 		st := s.session(a.Key).Families.IPv4
 		return st.Received == 1 && st.Accepted == 1 && st.Advertised >= 2, fmt.Sprintf("%+v", st)
 	})
@@ -309,8 +310,8 @@ func TestOptions(t *testing.T) {
 	d.Global.LongLived, d.Global.Port = time.Hour, 1790
 	s.set(d)
 	s.established(session.Key)
-	poll(t, "the capabilities", func() (bool, string) {
-		out := far.show("show bgp neighbors 198.18.0.2")
+	testbgp.Poll(t, "the capabilities", func() (bool, string) {
+		out := far.Show("show bgp neighbors 198.18.0.2")
 		ok := strings.Contains(out, "Long-lived Graceful Restart: advertised and received") &&
 			strings.Contains(out, "Received Restart Time(sec): 30") && strings.Count(out, "F bit: True") == 2
 		return ok, out
@@ -318,7 +319,7 @@ func TestOptions(t *testing.T) {
 	session.SourceInterface, session.SourceAddress = "eth0", netip.Addr{}
 	d.Sessions[0] = session
 	s.set(d)
-	poll(t, "a session from the interface", func() (bool, string) {
+	testbgp.Poll(t, "a session from the interface", func() (bool, string) {
 		return far.established("198.18.0.2") == 2 && s.session(session.Key).State == bgp.Established, fmt.Sprint(s.session(session.Key))
 	})
 }
@@ -337,10 +338,10 @@ func TestRange(t *testing.T) {
 	s.set(d)
 	s.established("racks/198.18.0.1")
 	far.has("ipv4", "10.1.0.0/24", true)
-	poll(t, "routes from FRR", func() (bool, string) { r := s.routes(); return len(r) == 1, fmt.Sprint(r) })
+	testbgp.Poll(t, "routes from FRR", func() (bool, string) { r := s.routes(); return len(r) == 1, fmt.Sprint(r) })
 	d.Ranges = nil
 	s.set(d)
-	poll(t, "nothing of it", func() (bool, string) {
+	testbgp.Poll(t, "nothing of it", func() (bool, string) {
 		st, r := s.session("racks/198.18.0.1"), s.routes()
 		return st.Key == "" && len(r) == 0, fmt.Sprintf("%+v %v", st, r)
 	})
@@ -355,12 +356,12 @@ func TestMaxPrefixes(t *testing.T) {
 	session := toBird()
 	session.MaxPrefixes = 1
 	s.set(wanted(session))
-	poll(t, "the limit", func() (bool, string) {
+	testbgp.Poll(t, "the limit", func() (bool, string) {
 		st := s.session(session.Key)
 		return st.State != bgp.Established && strings.Contains(st.LastError, "maximum number of prefixes"), fmt.Sprintf("%+v", st)
 	})
 	session.MaxPrefixes = 10
 	s.set(wanted(session))
 	s.established(session.Key)
-	poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
+	testbgp.Poll(t, "routes", func() (bool, string) { r := s.routes(); return len(r) == 2, fmt.Sprint(r) })
 }

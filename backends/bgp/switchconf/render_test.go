@@ -1,17 +1,12 @@
 package switchconf
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestRender: what is written in every situation for every kind of switch, as
 // a person reads it.
@@ -27,7 +22,7 @@ func TestRender(t *testing.T) {
 				t.Errorf("%s: %v", s.name, err)
 				continue
 			}
-			golden(t, filepath.Join("testdata", s.name+"."+kind), got)
+			golden.Compare(t, s.name+"."+kind, got)
 			for line := range strings.Lines(got) {
 				if line != strings.TrimRight(line, " \t\n")+"\n" {
 					t.Errorf("%s.%s: blanks at the end or no newline: %q", s.name, kind, line)
@@ -66,21 +61,5 @@ func TestNames(t *testing.T) {
 			}
 			seen[m[1]] = true
 		}
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
 	}
 }

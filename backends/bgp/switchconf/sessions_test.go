@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/testbgp"
 	"github.com/weft-net/weft/internal/testns"
 )
 
@@ -16,7 +17,7 @@ import (
 // them, all of it.
 func TestParsersAccept(t *testing.T) {
 	testns.New(t)
-	inFRRsGroup(t)
+	testbgp.EnterFRRsGroup(t)
 	for _, s := range scenarios() {
 		for kind, check := range map[string]func(file string) string{FRR: checkFRR, SONiC: checkFRR, BIRD: checkBIRD} {
 			if complaint := check(filepath.Join("testdata", s.name+"."+kind)); complaint != "" {
@@ -77,7 +78,7 @@ func session(n Node, asn uint32, local, far netip.Addr, extra string) string {
 func segment(t *testing.T, p Place) {
 	t.Helper()
 	testns.New(t)
-	inFRRsGroup(t)
+	testbgp.EnterFRRsGroup(t)
 	testns.Run(t, "ip", "link", "add", "seg", "type", "bridge")
 	for _, a := range p.Addrs {
 		testns.Run(t, "sh", "-c", addAddress(a.String(), "seg"))
@@ -98,9 +99,9 @@ func run(t *testing.T, kind string, f Fabric, p Place) tor {
 	}
 	text = strings.ReplaceAll(text, Placeholder("tors"), "secret")
 	if kind == BIRD {
-		return startBIRD(t, text)
+		return bird{testbgp.StartBIRD(t, text)}
 	}
-	return startFRR(t, text)
+	return frr{testbgp.StartFRR(t, text)}
 }
 
 // TestSessions: real switches with generated configuration talk to nodes of
@@ -119,10 +120,10 @@ func TestSessions(t *testing.T) {
 				"auth-password = \"secret\"\n  [neighbors.ttl-security.config]\n    enabled = true\n    ttl-min = 255"))
 			sw := run(t, kind, Fabric{spec(), objs, []Node{n}}, p)
 			for _, r := range []string{"0.0.0.0/0", "10.244.0.0/16", "10.244.11.128/25", "172.20.0.0/16", "10.244.11.0/24", "192.0.2.53/32"} {
-				h.gobgp(t, "global", "rib", "add", r, "-a", "ipv4")
+				h.Command(t, "global", "rib", "add", r, "-a", "ipv4")
 			}
 			for _, r := range []string{"::/0", "fd00:10:244::/48", "fd00:10:244:11:8000::/65", "fd00:10:244:11::/64"} {
-				h.gobgp(t, "global", "rib", "add", r, "nexthop", "2001:db8:1::11", "-a", "ipv6")
+				h.Command(t, "global", "rib", "add", r, "nexthop", "2001:db8:1::11", "-a", "ipv6")
 			}
 			wantRoutes(t, sw, "ipv4", []string{"10.244.11.0/24", "192.0.2.53/32", "198.18.1.11"}, []string{"172.20", "10.244.0.0/16", "11.128", "0.0.0.0/0"})
 			wantRoutes(t, sw, "ipv6", []string{"fd00:10:244:11::/64", "2001:db8:1::11"}, []string{"::/0", "244::/48", "/65"})
@@ -147,13 +148,13 @@ func TestSessionsOfOneAS(t *testing.T) {
 			for i := 1; i <= 2; i++ {
 				addr := netip.MustParseAddr(fmt.Sprintf("2001:db8:1::1%d", i))
 				h := startHost(t, i, []string{addr.String() + "/64"}, session(node(1, i), 64512, addr, p.Addrs[0].Addr(), ""))
-				h.gobgp(t, "global", "rib", "add", fmt.Sprintf("10.244.1%d.0/24", i), "nexthop", addr.String(), "-a", "ipv4")
+				h.Command(t, "global", "rib", "add", fmt.Sprintf("10.244.1%d.0/24", i), "nexthop", addr.String(), "-a", "ipv4")
 				hosts = append(hosts, h)
 			}
 			wantRoutes(t, sw, "ipv4", []string{"10.244.11.0/24", "10.244.12.0/24"}, nil)
 			wantKernel(t, "10.244.11.0/24", "2001:db8:1::11")
-			poll(t, "the second node's route at the first", func() (bool, string) {
-				out, err := hosts[0].in("/usr/bin/gobgp", "global", "rib", "10.244.12.0/24")
+			testbgp.Poll(t, "the second node's route at the first", func() (bool, string) {
+				out, err := hosts[0].In("/usr/bin/gobgp", "global", "rib", "10.244.12.0/24")
 				return err == nil && strings.Contains(out, "65101 65101"), out
 			})
 		})
@@ -164,7 +165,7 @@ func TestSessionsOfOneAS(t *testing.T) {
 // be there.
 func wantRoutes(t *testing.T, sw tor, family string, want, never []string) {
 	t.Helper()
-	poll(t, fmt.Sprint(family, " routes ", want), func() (bool, string) {
+	testbgp.Poll(t, fmt.Sprint(family, " routes ", want), func() (bool, string) {
 		got := sw.routes(family)
 		for _, w := range want {
 			if !strings.Contains(got, w) {
@@ -184,7 +185,7 @@ func wantRoutes(t *testing.T, sw tor, family string, want, never []string) {
 // wantKernel waits for a route in the switch's kernel.
 func wantKernel(t *testing.T, prefix, via string) {
 	t.Helper()
-	poll(t, prefix+" in the kernel", func() (bool, string) {
+	testbgp.Poll(t, prefix+" in the kernel", func() (bool, string) {
 		out, err := exec.Command("ip", "route", "show", prefix).CombinedOutput()
 		if strings.Contains(prefix, ":") {
 			out, err = exec.Command("ip", "-6", "route", "show", prefix).CombinedOutput()
