@@ -4,9 +4,11 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel"
 )
 
 // forgetGateway is how long a gateway's link must have been up without a default
@@ -102,7 +104,10 @@ func has(links []link, a netip.Addr) bool {
 	})
 }
 
-// readLinks lists this host's interfaces. One that cannot be read is left out.
+// readLinks lists this host's interfaces. One that cannot be read is left out,
+// and so are weft's own and its pods', by their names: no gateway is behind
+// them, and package net reads all addresses of the host once for each interface,
+// half a second of work with 500 pods.
 func readLinks() []link {
 	list, err := net.Interfaces()
 	if err != nil {
@@ -110,6 +115,9 @@ func readLinks() []link {
 	}
 	var out []link
 	for _, i := range list {
+		if strings.HasPrefix(i.Name, kernel.Prefix) {
+			continue
+		}
 		l := link{name: i.Name, up: i.Flags&(net.FlagUp|net.FlagRunning) == net.FlagUp|net.FlagRunning}
 		addrs, err := i.Addrs()
 		if err != nil {

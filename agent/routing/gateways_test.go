@@ -3,9 +3,12 @@ package routing
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/testns"
 )
 
 // A gateway's session outlives its link and its default route; it goes only when
@@ -67,5 +70,20 @@ func TestOwnAddressStaysWhileTheHostHasIt(t *testing.T) {
 	}
 	if got := keepAddrs(v4("198.18.1.10"), v4("198.18.2.10"), links[1:]); got.IPv4 != netip.MustParseAddr("198.18.2.10") {
 		t.Errorf("address %s is no longer the host's", got.IPv4)
+	}
+}
+
+// Pods' interfaces are not looked at: there are hundreds, in every step.
+func TestLinksOfPodsAreLeftOut(t *testing.T) {
+	testns.New(t)
+	testns.Run(t, "ip", strings.Fields("link add eth0 type veth peer name weft0a1b2c3d")...)
+	testns.Run(t, "ip", strings.Fields("addr add 198.18.0.2/24 dev eth0")...)
+	var names []string
+	for _, l := range readLinks() {
+		names = append(names, l.name)
+	}
+	slices.Sort(names)
+	if !slices.Contains(names, "eth0") || slices.Contains(names, "weft0a1b2c3d") {
+		t.Errorf("links %q", names)
 	}
 }

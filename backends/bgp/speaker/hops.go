@@ -4,9 +4,11 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel"
 )
 
 // GoBGP tells the local address of a session as the next hop of our routes,
@@ -14,7 +16,8 @@ import (
 // prefix, which no peer can use. So the next hops for the other family are
 // looked up here, on the interface that the session runs over.
 
-// addresses are the host's, by interface.
+// addresses are the host's, by interface; weft's own and its pods' are left out:
+// no session runs over them, and there may be hundreds.
 type addresses map[string][]netip.Addr
 
 func hostAddresses() (addresses, error) {
@@ -24,6 +27,9 @@ func hostAddresses() (addresses, error) {
 	}
 	out := addresses{}
 	for _, i := range ifaces {
+		if strings.HasPrefix(i.Name, kernel.Prefix) {
+			continue
+		}
 		list, err := i.Addrs()
 		if err != nil {
 			continue // gone since
