@@ -72,16 +72,12 @@ func (a *app) applyCommand() *cobra.Command {
 // validate checks objects by themselves and against each other. What they name
 // may be in the fabric already, so that it is not in the file is only noted.
 func (a *app) validate(objects []config.Object) error {
-	var spec *fabric.Spec
 	var all []planned // for where they are written
 	for _, o := range objects {
-		if o.Fabric() != nil {
-			spec = o.Fabric()
-		}
 		all = append(all, planned{title: title(o), where: o.Where, will: []byte{}})
 	}
 	var notes, wrong []string
-	for _, c := range config.CheckObjects(config.BGPOf(objects), spec, nil) {
+	for _, c := range config.CheckObjects(config.BGPOf(objects), config.SpecOf(objects), nil) {
 		if c.Missing {
 			notes = append(notes, conflictText(c, all)+" in this file")
 		} else {

@@ -175,7 +175,7 @@ func (a *app) known(ctx context.Context, f torFlags) (switchconf.Fabric, error) 
 		if err != nil {
 			return switchconf.Fabric{}, err
 		}
-		return fromObjects(objects), nil
+		return switchconf.Fabric{Spec: config.SpecOf(objects), BGP: config.BGPOf(objects)}, nil
 	}
 	var out switchconf.Fabric
 	err := a.withStore(ctx, func(ctx context.Context, s *store.Store) error {
@@ -194,19 +194,4 @@ func (a *app) known(ctx context.Context, f torFlags) (switchconf.Fabric, error) 
 		return nil
 	})
 	return out, err
-}
-
-func fromObjects(objects []config.Object) switchconf.Fabric {
-	out := switchconf.Fabric{BGP: &fabric.BGP{}}
-	for _, o := range objects {
-		switch s := o.Spec.(type) {
-		case *fabric.Spec:
-			out.Spec = s
-		case *fabric.BGPPeerSpec:
-			out.BGP.Peers = append(out.BGP.Peers, fabric.BGPPeer{Name: o.Metadata.Name, Spec: *s})
-		case *fabric.BGPPrefixSpec:
-			out.BGP.Prefixes = append(out.BGP.Prefixes, fabric.BGPPrefix{Name: o.Metadata.Name, Spec: *s})
-		}
-	}
-	return out
 }

@@ -67,18 +67,12 @@ func (sh shelf) after(plan []planned) shelf {
 // they had before, so nothing is said of it.
 func (sh shelf) objects() bgp.Objects {
 	var all []config.Object
-	var spec *fabric.Spec
 	for _, r := range sh.sorted() {
-		o, err := config.DecodeObject(r.Value)
-		if err != nil {
-			continue
+		if o, err := config.DecodeObject(r.Value); err == nil {
+			all = append(all, o)
 		}
-		if o.Fabric() != nil {
-			spec = o.Fabric()
-		}
-		all = append(all, o)
 	}
-	return bgp.Objects{Spec: spec, BGP: config.BGPOf(all)}
+	return bgp.Objects{Spec: config.SpecOf(all), BGP: config.BGPOf(all)}
 }
 
 func (sh shelf) sorted() []store.Record {

@@ -36,6 +36,16 @@ func (o Object) Fabric() *fabric.Spec {
 	return s
 }
 
+// SpecOf is the spec of the Fabric among objects, nil where there is none.
+func SpecOf(objects []Object) *fabric.Spec {
+	for _, o := range slices.Backward(objects) {
+		if s := o.Fabric(); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
 // Kind is a kind of object and what is special about it.
 type Kind struct {
 	Name  string   // as in `kind:`

@@ -109,19 +109,7 @@ func (l *Lab) fabric() (switchconf.Fabric, error) {
 	if err != nil {
 		return switchconf.Fabric{}, err
 	}
-	out := switchconf.Fabric{BGP: &fabric.BGP{}}
-	for _, o := range objects {
-		switch s := o.Spec.(type) {
-		case *fabric.Spec:
-			out.Spec = s
-		case *fabric.BGPPeerSpec:
-			out.BGP.Peers = append(out.BGP.Peers, fabric.BGPPeer{Name: o.Metadata.Name, Spec: *s})
-		case *fabric.BGPPolicySpec:
-			out.BGP.Policies = append(out.BGP.Policies, fabric.BGPPolicy{Name: o.Metadata.Name, Spec: *s})
-		case *fabric.BGPPrefixSpec:
-			out.BGP.Prefixes = append(out.BGP.Prefixes, fabric.BGPPrefix{Name: o.Metadata.Name, Spec: *s})
-		}
-	}
+	out := switchconf.Fabric{Spec: config.SpecOf(objects), BGP: config.BGPOf(objects)}
 	for _, h := range l.Hosts {
 		n := switchconf.Node{Node: fabric.Node{Name: h.Spec.Name, ID: fabric.NodeID(h.NodeID()), Underlay: h.Underlay, Labels: h.Spec.Labels}}
 		for _, tor := range l.rackToRs(h.rack)[1:] {

@@ -16,13 +16,7 @@ func parsed(t testing.TB, yaml string) Objects {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := Objects{BGP: config.BGPOf(list)}
-	for _, o := range list {
-		if spec := o.Fabric(); spec != nil {
-			out.Spec = spec
-		}
-	}
-	return out
+	return Objects{Spec: config.SpecOf(list), BGP: config.BGPOf(list)}
 }
 
 // node is the i-th node: a host with addresses, a lease of each family, and
