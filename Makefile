@@ -28,6 +28,7 @@ PKG       ?= ./...
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
 BENCHFLAGS ?=
+BENCHBGPFLAGS ?=
 FAULTFLAGS ?=
 
 # The real peers that tests talk to and the tools they look at the kernel with.
@@ -74,6 +75,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 .PHONY: bench
 bench: build setup ## measure against floors taken in the same run (docs/performance.md)
 	$(BIN)/weft-lab bench $(BENCHFLAGS)
+	$(BIN)/weft-lab bench-bgp $(BENCHBGPFLAGS)
 
 .PHONY: lab
 lab: build ## bring a lab of three hosts up and leave it up (bin/weft-lab down)
