@@ -53,33 +53,27 @@ func (s *Speaker) routes(ctx context.Context, to []*apiutil.LookupPrefix, famili
 
 // Advertised are the routes told on a session.
 func (s *Speaker) Advertised(ctx context.Context, key string) ([]bgp.Path, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, ok := s.board.byKey(key)
-	if !ok {
-		return nil, fmt.Errorf("session %s: %w", key, errUnknown)
-	}
-	out := []bgp.Path{}
-	for _, f := range fabric.Families {
+	return s.ofSession(key, func(r row, f fabric.Family) ([]bgp.Path, error) {
 		if !r.families.Get(f).Negotiated || stateWord(r.state) != bgp.Established {
-			continue
+			return nil, nil
 		}
-		paths, err := s.list(ctx, advertisedRequest(r.addr, f))
-		if err != nil {
-			return nil, fmt.Errorf("advertised on %s: %w", key, err)
-		}
-		for _, p := range paths {
-			p.Path.Session, p.Path.Best = key, false
-			out = append(out, p.Path)
-		}
-	}
-	sortPaths(out)
-	return out, nil
+		return s.advertised(ctx, r, f)
+	})
 }
 
 // Received are the routes heard on a session, also those that the import rules
 // keep out, with the rule that does.
 func (s *Speaker) Received(ctx context.Context, key string) ([]bgp.Path, error) {
+	return s.ofSession(key, func(r row, f fabric.Family) ([]bgp.Path, error) {
+		if !r.session.Families.Get(f) || s.sessions[key] == nil && !r.dynamic {
+			return nil, nil
+		}
+		return s.received(ctx, r, f)
+	})
+}
+
+// ofSession asks for the routes of each family of a session.
+func (s *Speaker) ofSession(key string, ask func(row, fabric.Family) ([]bgp.Path, error)) ([]bgp.Path, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, ok := s.board.byKey(key)
@@ -88,10 +82,7 @@ func (s *Speaker) Received(ctx context.Context, key string) ([]bgp.Path, error) 
 	}
 	out := []bgp.Path{}
 	for _, f := range fabric.Families {
-		if !r.session.Families.Get(f) || s.sessions[key] == nil && !r.dynamic {
-			continue
-		}
-		paths, err := s.received(ctx, r, f)
+		paths, err := ask(r, f)
 		if err != nil {
 			return nil, err
 		}
@@ -112,6 +103,19 @@ func advertisedRequest(far netip.Addr, f fabric.Family) apiutil.ListPathRequest 
 type heard struct {
 	bgp.Path
 	originator netip.Addr // ORIGINATOR_ID (RFC 4456)
+}
+
+func (s *Speaker) advertised(ctx context.Context, r row, f fabric.Family) ([]bgp.Path, error) {
+	paths, err := s.list(ctx, advertisedRequest(r.addr, f))
+	if err != nil {
+		return nil, fmt.Errorf("advertised on %s: %w", r.session.Key, err)
+	}
+	out := make([]bgp.Path, len(paths))
+	for i, p := range paths {
+		p.Path.Session, p.Path.Best = r.session.Key, false
+		out[i] = p.Path
+	}
+	return out, nil
 }
 
 func (s *Speaker) received(ctx context.Context, r row, f fabric.Family) ([]bgp.Path, error) {
