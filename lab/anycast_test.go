@@ -73,8 +73,11 @@ func upAnycast(t *testing.T, kind, other string) anycast {
 func (a anycast) address(h *Host, verb string) {
 	a.t.Helper()
 	for _, f := range fabric.Families {
-		address := netip.PrefixFrom(anycastAddr(f), anycastAddr(f).BitLen())
-		must(a.t, h.Tamper(a.ctx, "ip", "addr", verb, address.String(), "dev", "lo"))
+		args := []string{"addr", verb, netip.PrefixFrom(anycastAddr(f), anycastAddr(f).BitLen()).String(), "dev", "lo"}
+		if f == fabric.IPv6 && verb == "add" {
+			args = append(args, "nodad") // or it cannot be bound for a moment
+		}
+		must(a.t, h.Tamper(a.ctx, "ip", args...))
 	}
 }
 

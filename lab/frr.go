@@ -50,8 +50,9 @@ func (d *frr) configure(c switchConfig) error {
 
 func (d *frr) start(ctx context.Context) error {
 	// -K: what an earlier zebra left in the kernel stays until bgpd has learnt
-	// anew; a zebra that ends takes nothing along (-r).
-	if err := d.run(ctx, d.zebra, "zebra", "zebra.conf", "-r", "-K", "60"); err != nil {
+	// anew; a zebra that ends takes nothing along (-r). An IPv6 route that moves
+	// is replaced as an IPv4 one is, and not deleted first and then added.
+	if err := d.run(ctx, d.zebra, "zebra", "zebra.conf", "-r", "-K", "60", "--v6-rr-semantics"); err != nil {
 		return err
 	}
 	return d.run(ctx, d.bgpd, "bgpd", "frr.conf", "-p", "179")
