@@ -43,6 +43,7 @@ type learnt struct {
 
 	reach    uint64 // the version of the answers of Host.Reach in force
 	asked    bool   // reach is set
+	doubts   doubts
 	networks []netip.Prefix
 	own      []netip.Prefix
 	more     bool // the speaker has more
@@ -56,7 +57,7 @@ func (l *learnt) route(on bool) {
 	switch {
 	case l == nil || on == (l.fib != nil):
 	case on:
-		l.fib, l.asked = bgp.NewFIB(), false
+		l.fib, l.asked, l.doubts = bgp.NewFIB(), false, newDoubts()
 		l.from.Again() // the speaker need not have gone in between
 	default:
 		l.fib, l.more, l.uplinks = nil, false, nil
@@ -111,14 +112,16 @@ func (l *learnt) resolve(in backends.Input) error {
 		l.fib.Guard(bgp.Guard{Networks: networks, Own: in.Subnets, Addrs: l.host.Addrs()})
 	}
 	ask := l.fib.Unresolved()
-	if stale {
+	if stale || l.doubts.any() {
 		ask = l.fib.NextHops()
 	}
 	if len(ask) > 0 {
-		hops, err := l.host.Reach(ask)
+		sessions := l.from.Sessions()
+		hops, err := l.host.Reach(farEnds(ask, sessions))
 		if err != nil {
 			return fmt.Errorf("look up next hops: %w", err)
 		}
+		l.doubts.judge(hops, sessions, time.Now())
 		l.fib.Resolve(hops)
 		l.follows(hops)
 	}

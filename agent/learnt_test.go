@@ -23,6 +23,7 @@ type told struct {
 	synced  fabric.PerFamily[bool]
 	status  routing.Status
 	up      bool
+	tors    []bgp.SessionStatus // nil: one session as up says
 }
 
 func (f *told) Take(most int) ([]bgp.Change, bool) {
@@ -38,6 +39,9 @@ func (f *told) Synced(family fabric.Family) bool { return f.synced.Get(family) }
 func (f *told) Status() *routing.Status          { return &f.status }
 
 func (f *told) Sessions() []bgp.SessionStatus {
+	if f.tors != nil {
+		return f.tors
+	}
 	s := bgp.SessionStatus{Key: "tors/198.18.1.1", State: "active", LastError: "connection refused"}
 	if f.up {
 		s.State, s.LastError = bgp.Established, ""
