@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,38 @@ func TestLocksOfAGlobalChange(t *testing.T) {
 			t.Errorf("locks %v, want %v", l.log, want)
 		}
 	})
+}
+
+// A key means one session, those that came out of a range, or all; only such as
+// are established.
+func TestWhatAKeyMeans(t *testing.T) {
+	start := time.Now()
+	down := dynamic("r/198.18.0.4", "198.18.0.4", start)
+	down.State = "idle"
+	s := states{}
+	for _, x := range []bgp.SessionStatus{
+		dynamic("r/198.18.0.1", "198.18.0.1", start), dynamic("old/198.18.0.2", "198.18.0.2", start), dynamic("r/198.18.1.1", "198.18.1.1", start),
+		up("t/198.18.0.3", "198.18.0.3", start), down,
+	} {
+		s[x.Key] = x
+	}
+	for key, want := range map[string]string{
+		"r/198.18.0.0/24": "old/198.18.0.2 r/198.18.0.1",
+		"r/198.18.2.0/24": "",
+		"t/198.18.0.3":    "t/198.18.0.3",
+		"r/198.18.0.4":    "",
+		"t/198.18.0.9":    "",
+		bgp.Everything:    "old/198.18.0.2 r/198.18.0.1 r/198.18.1.1 t/198.18.0.3",
+	} {
+		var got []string
+		for _, x := range s.of(key) {
+			got = append(got, x.Key)
+		}
+		slices.Sort(got)
+		if text := strings.Join(got, " "); text != want || s.established(key) != (want != "") {
+			t.Errorf("%s means %q, want %q", key, text, want)
+		}
+	}
 }
 
 // A session that is back under another name is back.

@@ -156,9 +156,7 @@ type difference struct {
 
 func differenceOf(before, after *Session) difference {
 	d := difference{object: objectOf(before), renamed: objectOf(after), from: before.Opening, to: after.Opening}
-	if d.from.Address == d.to.Address {
-		d.from.Address, d.to.Address = netip.Addr{}, netip.Addr{}
-	}
+	d.from.Address, d.to.Address = netip.Addr{}, netip.Addr{} // they are the same
 	if d.from.RemoteASN == d.to.RemoteASN {
 		d.from.RemoteASN, d.to.RemoteASN = 0, 0
 	}

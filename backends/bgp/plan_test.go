@@ -49,7 +49,7 @@ func TestPlan(t *testing.T) {
 		}},
 		{"prefixes-within-the-as", ipv4Only + mesh + prefixes, node(1, "role=dns"), three, nil},
 		{"faults", dualStack + faults, node(1), append(three, node(9)), func(f *Facts) {
-			f.Gateways = []netip.Addr{addr("198.18.0.254")}
+			f.Gateways = []netip.Addr{addr("198.18.0.254"), addr("198.18.1.254")}
 			f.Peers[3].Index = 0
 			f.Secrets = map[string]Credential{"/etc/weft/bgp/gone": {Err: "no such file or directory"}}
 		}},

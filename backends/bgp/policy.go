@@ -23,19 +23,16 @@ const (
 // speakers need not know the community.
 const farther = 3
 
-// rulesKey tells rules apart: they differ between the far ends of an object only
-// by these.
-type rulesKey struct {
-	object   string
-	external bool
-	far      string // empty: no policy's rule is for this far end by its address
-}
+// rulesKey tells rules apart: those of an object's far ends are the same, but
+// for a far end that a policy's rule is for by its address. (All are within our
+// AS, or none is.)
+type rulesKey struct{ object, far string }
 
 type rules struct{ in, out []Rule }
 
 // rules are those of a session, which shares them with others like it.
 func (p *planner) rules(o *fabric.BGPPeer, far string, external bool) rules {
-	key := rulesKey{object: o.Name, external: external}
+	key := rulesKey{object: o.Name}
 	if p.meant[far] {
 		key.far = far
 	}

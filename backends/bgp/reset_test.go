@@ -269,6 +269,7 @@ func TestDiffResets(t *testing.T) {
 		{"cluster id", strings.ReplaceAll(dualStack, "perNode", `"65000"`) + reflectors, strings.ReplaceAll(dualStack, "perNode", `"65000"`) + strings.ReplaceAll(reflectors, "192.0.2.1", "192.0.2.2")},
 		{"another name", oneAS + mesh, oneAS + strings.ReplaceAll(mesh, "name: mesh", "name: all")},
 		{"a mesh with GTSM", base + strings.ReplaceAll(mesh, "internal", "external"), base + strings.ReplaceAll(mesh, "internal", "external") + "  gtsm: 1\n"},
+		{"two objects", base + strings.ReplaceAll(mesh, "internal", "external"), base + "  gtsm: 1\n" + strings.ReplaceAll(mesh, "internal", "external") + "  allowOwnASN: 1\n"},
 		{"a range goes", dualStack + ranges, dualStack},
 		{"no longer bgp", base, strings.ReplaceAll(base, "backend: bgp", "backend: vxlan")},
 		{"bgp from now on", strings.ReplaceAll(base, "backend: bgp", "backend: vxlan"), base},
