@@ -84,6 +84,8 @@ func fetch(ctx context.Context, text string) error {
 			return err
 		}
 	}
+	raw := conn // a server that hangs must not hold up the agent's stop
+	defer context.AfterFunc(ctx, func() { raw.Close() })()
 	if u.Scheme == "https" { // whether the service answers is asked, not who it is: it is on this host
 		conn = tls.Client(conn, &tls.Config{ServerName: u.Hostname(), InsecureSkipVerify: true})
 	}

@@ -100,3 +100,30 @@ func TestProbe(t *testing.T) {
 		}
 	}
 }
+
+// A server that takes the connection and says nothing does not hold up the end.
+func TestFetchEndsWithItsContext(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- fetch(ctx, "http://"+ln.Addr().String()+"/") }()
+	conn, err := ln.Accept() // the request is under way
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	cancel()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("a silent server is called healthy")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the probe outlives its context")
+	}
+}
