@@ -83,9 +83,10 @@ func askRoute(b *rtnl.Batch, a netip.Addr) {
 
 // unreachable reports whether an error is the kernel's answer that there is no
 // way: none at all, or a route of type unreachable, blackhole, prohibit or
-// throw (net/ipv4/fib_semantics.c, fib_props). Any other error says nothing.
+// throw (net/ipv4/fib_semantics.c, fib_props), or no such family (ipv6.disable).
+// Any other error says nothing.
 func unreachable(err error) bool {
-	for _, errno := range []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EINVAL, unix.EACCES, unix.EAGAIN} {
+	for _, errno := range []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EINVAL, unix.EACCES, unix.EAGAIN, unix.EOPNOTSUPP, unix.EAFNOSUPPORT} {
 		if errors.Is(err, errno) {
 			return true
 		}
