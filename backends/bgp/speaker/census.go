@@ -119,12 +119,9 @@ func (s *Speaker) countSession(ctx context.Context, r row) (fabric.PerFamily[bgp
 		if !r.families.Get(f).Negotiated {
 			continue
 		}
-		paths, err := s.received(ctx, r, f)
-		if err != nil {
-			return out, err
-		}
-		c := bgp.FamilyStatus{Received: uint64(len(paths))}
-		for _, p := range paths {
+		var c bgp.FamilyStatus
+		err := s.eachReceived(ctx, r, f, func(p bgp.Path) {
+			c.Received++
 			if p.Rejected == "" {
 				c.Accepted++
 			} else {
@@ -133,6 +130,9 @@ func (s *Speaker) countSession(ctx context.Context, r row) (fabric.PerFamily[bgp
 			if p.Stale {
 				c.Stale++
 			}
+		})
+		if err != nil {
+			return out, err
 		}
 		if c.Advertised, err = s.countAdvertised(ctx, r, f); err != nil {
 			return out, err

@@ -119,21 +119,30 @@ func (s *Speaker) advertised(ctx context.Context, r row, f fabric.Family) ([]bgp
 }
 
 func (s *Speaker) received(ctx context.Context, r row, f fabric.Family) ([]bgp.Path, error) {
+	var out []bgp.Path
+	err := s.eachReceived(ctx, r, f, func(p bgp.Path) {
+		p.Session, p.Best = r.session.Key, s.rib.uses(p.Prefix, p.From)
+		out = append(out, p)
+	})
+	return out, err
+}
+
+// eachReceived visits the routes heard on a session, with the rule that keeps
+// each out.
+func (s *Speaker) eachReceived(ctx context.Context, r row, f fabric.Family, visit func(bgp.Path)) error {
 	j, err := newJudge(r.session.Import)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	paths, err := s.list(ctx, apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_ADJ_IN, Name: r.addr.String(), Family: familyOf(f)})
-	if err != nil {
-		return nil, fmt.Errorf("received on %s: %w", r.session.Key, err)
-	}
-	out := make([]bgp.Path, len(paths))
-	for i, p := range paths {
-		p.Path.Session, p.Path.Best = r.session.Key, s.rib.uses(p.Prefix, p.From)
+	req := apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_ADJ_IN, Name: r.addr.String(), Family: familyOf(f)}
+	err = s.each(ctx, req, func(p heard) {
 		p.Path.Rejected = s.verdict(j, r, p)
-		out[i] = p.Path
+		visit(p.Path)
+	})
+	if err != nil {
+		return fmt.Errorf("received on %s: %w", r.session.Key, err)
 	}
-	return out, nil
+	return nil
 }
 
 // verdict names what keeps a route out, empty if nothing does.
@@ -161,15 +170,20 @@ func (s *Speaker) verdict(j *judge, r row, p heard) string {
 }
 
 // list asks GoBGP for a table.
-func (s *Speaker) list(ctx context.Context, req apiutil.ListPathRequest) ([]heard, error) {
+func (s *Speaker) list(ctx context.Context, req apiutil.ListPathRequest) (out []heard, err error) {
+	err = s.each(ctx, req, func(h heard) { out = append(out, h) })
+	return out, err
+}
+
+// each visits the routes of one of GoBGP's tables.
+func (s *Speaker) each(ctx context.Context, req apiutil.ListPathRequest, visit func(heard)) error {
 	if s.server == nil {
-		return nil, nil
+		return nil
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
-	var out []heard
-	err := s.server.ListPath(req, func(_ packet.NLRI, paths []*apiutil.Path) {
+	return s.server.ListPath(req, func(_ packet.NLRI, paths []*apiutil.Path) {
 		for _, p := range paths {
 			path, ok := toPath(p)
 			if !ok {
@@ -181,10 +195,9 @@ func (s *Speaker) list(ctx context.Context, req apiutil.ListPathRequest) ([]hear
 					h.originator = o.Value
 				}
 			}
-			out = append(out, h)
+			visit(h)
 		}
 	})
-	return out, err
 }
 
 // sortPaths sorts by prefix, best first, then by who told them.
