@@ -58,7 +58,7 @@ setup: # install what the tests need and this machine lacks
 .PHONY: test
 test: setup ## vet and every test (PKG=./store/... for some, TESTFLAGS=-run=Name)
 	go vet ./...
-	go test -json -count=1 -timeout 8m $(TESTFLAGS) $(PKG) | go run ./internal/testreport
+	go test -json -count=1 -timeout 20m $(TESTFLAGS) $(PKG) | go run ./internal/testreport
 
 .PHONY: faults
 faults: build setup ## the long fault runs (FAULTFLAGS="-run Restart -v")
@@ -66,7 +66,7 @@ faults: build setup ## the long fault runs (FAULTFLAGS="-run Restart -v")
 
 .PHONY: race
 race: setup ## every test under the race detector (needs a C compiler, and longer)
-	CGO_ENABLED=1 go test -json -race -count=1 -timeout 20m $(TESTFLAGS) $(PKG) | go run ./internal/testreport
+	CGO_ENABLED=1 go test -json -race -count=1 -timeout 40m $(TESTFLAGS) $(PKG) | go run ./internal/testreport
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (10s)
