@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/weft-net/weft/lab"
@@ -27,13 +29,9 @@ func RunBGP(ctx context.Context, o BGPOptions) error {
 	if err := learnAll(ctx, o, t); err != nil {
 		return err
 	}
-	f, err := failover(ctx, o.Binaries, o.Failover)
-	if err != nil {
+	if err := failovers(ctx, o, t); err != nil {
 		return fmt.Errorf("loss of a ToR: %w", err)
 	}
-	t.limit("a ToR lost: longest silence, ms", float64(f.Out.Milliseconds()), 100, "")
-	t.limit(fmt.Sprintf("  routes rewritten until it was over, of %d", f.Routes), float64(f.Changed), 0, "")
-	t.row("  nexthop objects changed", fmt.Sprint(f.Nexthops))
 	for _, c := range []struct {
 		what string
 		size int
@@ -49,6 +47,26 @@ func RunBGP(ctx context.Context, o BGPOptions) error {
 		t.row("  memory of all, largest", fmt.Sprintf("%d MB, %d MB", r.RSS/1e6, r.Largest/1e6))
 	}
 	return t.w.Flush()
+}
+
+// failovers loses a ToR several times: its ports go down one after the other,
+// and how long that takes is the machine's.
+func failovers(ctx context.Context, o BGPOptions, t *sheet) error {
+	var runs []Failover
+	for range 5 {
+		f, err := failover(ctx, o.Binaries, o.Failover)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, f)
+	}
+	slices.SortFunc(runs, func(a, b Failover) int { return cmp.Compare(a.Out, b.Out) })
+	f, last := runs[len(runs)/2], runs[len(runs)-1]
+	t.limit("a ToR lost: longest silence, median of 5, ms", float64(f.Out.Milliseconds()), 100, "")
+	t.row("  the longest of 5", round(last.Out))
+	t.limit(fmt.Sprintf("  routes rewritten until it was over, of %d", f.Routes), float64(f.Changed), 0, "")
+	t.row("  nexthop objects changed", fmt.Sprint(f.Nexthops))
+	return nil
 }
 
 // perRack is the number of routes that share an AS path where each rack is an
