@@ -11,7 +11,7 @@ import (
 const (
 	growAtStart = 800 // of the runtime's least of 4 MiB: until 32 MiB
 	growInBurst = 400
-	growAtRest  = 40
+	growAtRest  = 30
 )
 
 // A burst is routes learnt from peers in such numbers, until none came for a
@@ -24,7 +24,7 @@ const (
 // memory makes the start and bursts of routes cheap and keeps what follows
 // small. Nothing is collected before the heap has 32 MiB: the list of some
 // thousand nodes is decoded once and mostly stays. From the first collection on
-// the heap may grow by 40 % between two, as an agent that serves bursts must not
+// the heap may grow by 30 % between two, as an agent that serves bursts must not
 // stay large; but while a peer tells a hundred thousand routes, that would
 // cost more than taking them in. What a burst leaves behind goes back to the
 // system when it is over.
