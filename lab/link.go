@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
@@ -12,10 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// veth makes a pair of interfaces, one end in each namespace, both up.
+// veth makes a pair of interfaces, one end in each namespace, both up. One end
+// has an index that the other cannot have: where both are the same, the kernel
+// takes a lost carrier for not urgent (net/core/link_watch.c,
+// linkwatch_urgent_event) and may sit on it for a second, as it handles one such
+// event a second for all namespaces together.
 func veth(a *Namespace, nameA string, b *Namespace, nameB string, mtu int) error {
+	const fresh, room = 1 << 20, 1 << 29 // far above what the kernel gives out
 	pair := &netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: nameA, MTU: mtu}, PeerMTU: uint32(mtu),
+		LinkAttrs: netlink.LinkAttrs{Name: nameA, MTU: mtu, Index: fresh + rand.IntN(room)}, PeerMTU: uint32(mtu),
 		PeerName: nameB, PeerNamespace: netlink.NsFd(b.handle),
 	}
 	if err := a.links.LinkAdd(pair); err != nil {
