@@ -58,13 +58,14 @@ func StartFRR(t *testing.T, config string, options ...string) *FRR {
 		return err == nil, fmt.Sprint(err)
 	})
 	daemon("bgpd", config, options...)
+	write(t, dir, "vtysh.conf", "") // vtysh complains where it cannot read one
 	return &FRR{dir}
 }
 
 // Show runs commands of vtysh's at bgpd and returns what they say, also when
 // bgpd is not there yet.
 func (f *FRR) Show(commands ...string) string {
-	args := []string{"--vty_socket", f.dir, "-d", "bgpd"}
+	args := []string{"--vty_socket", f.dir, "--config_dir", f.dir, "-d", "bgpd"}
 	for _, c := range commands {
 		args = append(args, "-c", c)
 	}
