@@ -33,7 +33,10 @@ type Node struct {
 	ASN      uint32                `json:"asn,omitempty"`
 	Labels   map[string]string     `json:"labels,omitempty"`
 	Receives []PathKind            `json:"receives"`
-	Version  string                `json:"version,omitempty"` // of weftd
+	// Features are abilities of the agent that others must know of, like
+	// FeatureMigrate.
+	Features []string `json:"features,omitempty"`
+	Version  string   `json:"version,omitempty"` // of weftd
 }
 
 // CanReceive reports whether the node says that it accepts packets by path k.
@@ -86,6 +89,10 @@ type Snapshot struct {
 	// Drained nodes by name: operators want traffic to leave them. The same map
 	// in two snapshots means that nothing changed; nil: there are none.
 	Drained map[string]Drain
+	// Migration under way, nil: none. Reports are those of the nodes on it, by
+	// name. The same pointer and map in two snapshots mean that nothing changed.
+	Migration *Migration
+	Reports   map[string]MigrationReport
 	// Reservations not owned by anybody, by prefix.
 	Reservations []Subnet
 	Problems     []Problem // sorted by key

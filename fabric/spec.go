@@ -17,10 +17,16 @@ type Spec struct {
 	// SubnetLength is the prefix length of one node's subnet.
 	SubnetLength PerFamily[int] `json:"subnetLength"`
 	// Reserved prefixes are never leased.
-	Reserved   []netip.Prefix `json:"reserved,omitempty"`
-	Backend    string         `json:"backend"` // "vxlan" or "bgp"
-	VXLAN      VXLANSpec      `json:"vxlan"`
-	BGP        BGPSpec        `json:"bgp,omitzero"` // zero: the backend is not bgp, and nothing was set beforehand
+	Reserved []netip.Prefix `json:"reserved,omitempty"`
+	Backend  string         `json:"backend"` // "vxlan" or "bgp"
+	VXLAN    VXLANSpec      `json:"vxlan"`
+	BGP      BGPSpec        `json:"bgp,omitzero"` // zero: the backend is not bgp, and nothing was set beforehand
+	// Paths are the ways to peers in order of preference, or Overlay is the word
+	// for such a list; both empty: what the backend does by default.
+	Paths      []PathKind     `json:"paths,omitempty"`
+	Overlay    string         `json:"overlay,omitempty"`
+	PathRules  []PathRule     `json:"pathRules,omitempty"`
+	Probe      ProbeSpec      `json:"probe,omitzero"`
 	Masquerade MasqueradeSpec `json:"masquerade"`
 	Lease      LeaseSpec      `json:"lease"`
 }
@@ -32,6 +38,9 @@ type VXLANSpec struct {
 	DirectRouting bool   `json:"directRouting"` // no encapsulation between nodes on one segment
 	MTU           int    `json:"mtu"`           // of the pods, in bytes; 0: the underlay's less the overhead
 	UDPChecksum   bool   `json:"udpChecksum"`   // over IPv4; IPv6 always carries one
+	// Generation of the overlay: a migration to another port or VNI makes a new
+	// one beside the old one. Operators do not set it.
+	Generation int `json:"generation,omitempty"`
 }
 
 // MasqueradeSpec says what happens to packets from pods that leave the fabric.

@@ -39,6 +39,22 @@ type Status struct {
 	Writes uint64 `json:"netlinkWrites"`
 	// MTU is the pods'.
 	MTU int `json:"mtu"`
+	// Reduced are the paths that drop packets of full size, Silent the peers whose
+	// path in use answers no probe, by name.
+	Reduced []Reduced `json:"reduced,omitempty"`
+	Silent  []string  `json:"silent,omitempty"`
+	// Migration is how far the one under way is, nil: there is none.
+	Migration *Migration `json:"migration,omitempty"`
+}
+
+// Migration is a migration as this node sees it.
+type Migration struct {
+	Phase string `json:"phase"` // as in fabric.Progress
+	Moved int    `json:"moved"` // of this node's peers
+	Total int    `json:"total"`
+	// Paused says why, empty: it is not. Reason is what this node waits for.
+	Paused string `json:"paused,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 // Lease is this node's share of the fabric.
