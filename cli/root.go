@@ -75,7 +75,7 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(
 		a.applyCommand(), a.diffCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(),
-		a.statusCommand(), a.nodesCommand(), a.leasesCommand(), a.bgpCommand(),
+		a.statusCommand(), a.peersCommand(), a.nodesCommand(), a.leasesCommand(), a.bgpCommand(),
 		a.leaseCommand(), a.nodeCommand(), a.holdCommand(),
 		a.configCommand(), a.versionCommand(),
 	)

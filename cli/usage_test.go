@@ -44,6 +44,7 @@ func TestBadUsage(t *testing.T) {
 		{"nodes a", nil, "weft nodes takes no argument \"a\"; see `weft nodes --help`"},
 		{"nodes -o xml", nil, `invalid argument "xml" for "-o, --output" flag: want one of table, wide, json, yaml`},
 		{"nodes --etcd", nil, "unknown flag: --etcd"},
+		{"peers a b", nil, "weft peers takes no argument \"b\"; see `weft peers --help`"},
 		{"bgp why", nil, "weft bgp why needs PREFIX; see `weft bgp why --help`"},
 		{"bgp why x", nil, `"x" is neither a prefix nor an address (like 10.244.7.0/24 or 10.244.7.9)`},
 		{"bgp routes 10.244.7.1/24", nil, "10.244.7.1/24 has host bits set (did you mean 10.244.7.0/24?)"},
@@ -115,7 +116,7 @@ func TestUnreachable(t *testing.T) {
 	for line, want := range map[string]string{
 		"nodes": etcdDown, "leases": etcdDown, "get fabric": etcdDown, "delete fabric a": etcdDown, "apply -f -": etcdDown, "diff -f -": etcdDown,
 		"lease reserve 10.0.0.0/24 --node a": etcdDown, "lease unreserve 10.0.0.0/24": etcdDown, "node remove a": etcdDown,
-		"status": agentDown, "hold release": agentDown, "bgp peers": agentDown, "bgp routes": agentDown, "bgp why 10.0.0.0/24": agentDown, "bgp shutdown": agentDown,
+		"status": agentDown, "peers": agentDown, "peers a": agentDown, "hold release": agentDown, "bgp peers": agentDown, "bgp routes": agentDown, "bgp why 10.0.0.0/24": agentDown, "bgp shutdown": agentDown,
 		"node drain a": etcdDown, "node undrain a": etcdDown, "bgp tor-config --for frr --asn 1 --address 198.18.0.1/24": etcdDown,
 	} {
 		if r := command(t, env, fabricYAML, strings.Fields(line)...); r.code != exitUnreachable || r.err != want {
