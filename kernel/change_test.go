@@ -76,6 +76,61 @@ func TestRouteMTUChanges(t *testing.T) {
 	}
 }
 
+// The MTU of an IPv6 route is locked, and one that an earlier version left
+// without its lock is written anew.
+func TestRouteMTULocked(t *testing.T) {
+	underlay(t)
+	p := peer(1, fabric.IPv4, fabric.IPv6)
+	for i := range p.Routes {
+		p.Routes[i].MTU = 1400
+	}
+	h := open(t, join(base("198.18.0.1"), p))
+	inSync(t, h)
+	commands(t, "ip -6 route replace fd00:1:0:1::/64 nhid 0x57000011 proto 158 metric 158 mtu 1400; ip route replace 10.0.1.0/24 nhid 0x57000010 proto 158 metric 158 mtu lock 1400")
+	next := open(t, join(base("198.18.0.1"), p))
+	if r := inSync(t, next); r.Writes != 2 {
+		t.Errorf("%d writes", r.Writes)
+	}
+	got := run(t, "ip", "route", "show", "10.0.1.0/24") + run(t, "ip", "-6", "route", "show", "fd00:1:0:1::/64")
+	if strings.Count(got, "mtu lock 1400") != 1 || strings.Count(got, "mtu 1400") != 1 {
+		t.Error(got)
+	}
+	idle(t, next)
+}
+
+// A device that an earlier version made gets its don't-fragment bit as it is:
+// to make it anew would stop all traffic.
+func TestDFInPlace(t *testing.T) {
+	underlay(t)
+	w := join(base("198.18.0.1"), peers(2))
+	h := open(t, w)
+	inSync(t, h)
+	before, err := h.state.ifaces.index(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, df := range []bool{true, false} {
+		w.Links[0].VXLAN.DF = df
+		next := open(t, w)
+		if r := inSync(t, next); r.Writes != 1 {
+			t.Errorf("df %v: %d writes", df, r.Writes)
+		}
+		if after, err := next.state.ifaces.index(overlay); err != nil || after != before {
+			t.Errorf("the overlay was number %d and is %d: %v", before, after, err)
+		}
+		if out := run(t, "ip", "-d", "link", "show", overlay); strings.Contains(out, "df set") != df {
+			t.Errorf("want df %v: %s", df, out)
+		}
+		idle(t, next)
+	}
+	w.Links[0].VXLAN.DF = true
+	run(t, "ip", "link", "del", overlay)
+	inSync(t, open(t, w))
+	if out := run(t, "ip", "-d", "link", "show", overlay); !strings.Contains(out, "df set") {
+		t.Errorf("a new device: %s", out)
+	}
+}
+
 func TestUpdate(t *testing.T) {
 	underlay(t)
 	h := open(t, join(base("198.18.0.1"), peers(3)))

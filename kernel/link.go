@@ -18,7 +18,7 @@ const linkMark = "weft"
 const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE, not in x/sys
 
 // device is the value of a link: what Link asks for, and what weft wants of
-// every device. VXLAN.Uplink is a name.
+// every device. vxlan is without DF: what differs in it cannot be changed.
 type device struct {
 	kind     LinkKind
 	mac      fabric.MAC
@@ -26,12 +26,23 @@ type device struct {
 	vxlan    VXLANConfig
 	up       bool
 	learning bool // VXLAN: the device learns peers from packets
+	df       uint8
 	quiet    bool // VXLAN: no IPv6 link-local address of the kernel's choice
 	marked   bool
 }
 
+// The don't-fragment bit of outer IPv4 packets (enum ifla_vxlan_df).
+const (
+	dfUnset = 0
+	dfSet   = 1
+)
+
 func wantedDevice(l Link) device {
-	return device{kind: l.Kind, mac: l.MAC, mtu: l.MTU, vxlan: l.VXLAN, up: true, quiet: l.Kind == VXLAN, marked: true}
+	d := device{kind: l.Kind, mac: l.MAC, mtu: l.MTU, vxlan: l.VXLAN, up: true, quiet: l.Kind == VXLAN, marked: true, df: dfUnset}
+	if d.vxlan.DF {
+		d.vxlan.DF, d.df = false, dfSet
+	}
+	return d
 }
 
 // linkMessage is what an RTM_NEWLINK says.
@@ -70,7 +81,7 @@ func decodeLink(data []byte) (linkMessage, bool) {
 		}
 	})
 	if l.kind != VXLAN {
-		l.vxlan, l.learning, l.quiet = VXLANConfig{}, false, false
+		l.vxlan, l.learning, l.quiet, l.df = VXLANConfig{}, false, false, dfUnset
 	} else if !hasINET6 {
 		l.quiet = true // IPv6 is off, or the MTU too small for it
 	}
@@ -108,6 +119,8 @@ func (l *linkMessage) decodeInfo(info []byte) {
 			l.learning = rtnl.U8(v) != 0
 		case unix.IFLA_VXLAN_UDP_CSUM:
 			l.vxlan.UDPChecksum = rtnl.U8(v) != 0
+		case unix.IFLA_VXLAN_DF:
+			l.df = rtnl.U8(v)
 		}
 	})
 }

@@ -98,7 +98,7 @@ func newLink(b *rtnl.Batch, name string, d device, uplink uint32) {
 		case local.Is6():
 			b.Addr(unix.IFLA_VXLAN_LOCAL6, local)
 		}
-		learning(b, d.learning)
+		fickle(b, d)
 		checksum := uint8(0)
 		if d.vxlan.UDPChecksum {
 			checksum = 1
@@ -109,12 +109,14 @@ func newLink(b *rtnl.Batch, name string, d device, uplink uint32) {
 	b.End(info)
 }
 
-func learning(b *rtnl.Batch, on bool) {
+// fickle adds what can be changed in a living VXLAN device.
+func fickle(b *rtnl.Batch, d device) {
 	v := uint8(0)
-	if on {
+	if d.learning {
 		v = 1
 	}
 	b.U8(unix.IFLA_VXLAN_LEARNING, v)
+	b.U8(unix.IFLA_VXLAN_DF, d.df)
 }
 
 func addrGenNone(b *rtnl.Batch) {
@@ -127,12 +129,12 @@ func addrGenNone(b *rtnl.Batch) {
 
 // alterLink changes in place what differs.
 func alterLink(b *rtnl.Batch, index uint32, want, actual device) {
-	if want.learning != actual.learning {
+	if want.learning != actual.learning || want.df != actual.df {
 		linkHeader(b, unix.RTM_NEWLINK, 0, index, 0)
 		info := b.Nest(unix.IFLA_LINKINFO)
 		b.String(unix.IFLA_INFO_KIND, string(want.kind))
 		data := b.Nest(unix.IFLA_INFO_DATA)
-		learning(b, want.learning)
+		fickle(b, want)
 		b.End(data)
 		b.End(info)
 	}

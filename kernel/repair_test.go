@@ -46,6 +46,7 @@ func TestRepair(t *testing.T) {
 		{"mac", "ip link set weft.1 address 02:09:09:09:09:09; ip link set weft0 address 02:09:09:09:09:08", map[string]int{"link": 2, "neighbour": 2 * n}},
 		{"alias", "ip link set weft.1 alias mine", map[string]int{"link": 1}},
 		{"learning", "ip link set weft.1 type vxlan learning", map[string]int{"link": 1}},
+		{"df", "ip link set weft.1 type vxlan df inherit", map[string]int{"link": 1}},
 		{"overlay down", "ip link set weft.1 down", nil},
 		{"overlay down and up", "ip link set weft.1 down; ip link set weft.1 up", nil},
 		{"bridge down", "ip link set weft0 down", nil},

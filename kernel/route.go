@@ -12,6 +12,9 @@ import (
 // (include/uapi/linux/ipv6_route.h, IP6_RT_PRIO_USER).
 const defaultMetric6 = 1024
 
+// lockMTU is the bit for the MTU in RTAX_LOCK.
+const lockMTU = 1 << unix.RTAX_MTU
+
 // otherType is the type of a route that weft never makes.
 const otherType RouteType = 255
 
@@ -20,6 +23,16 @@ type path struct {
 	typ     RouteType
 	nexthop uint32
 	mtu     int
+	// locked: the kernel may not lower the MTU by what it learns. Forwarding
+	// heeds the MTU of an IPv6 route only then (include/net/ip6_route.h,
+	// ip6_dst_mtu_maybe_forward); IPv4 always does, and a lock there would take
+	// the don't-fragment bit from what this host sends itself (net/ip.h,
+	// ip_dont_fragment).
+	locked bool
+}
+
+func wantedPath(r Route) path {
+	return path{typ: r.Type, nexthop: r.Nexthop, mtu: r.MTU, locked: r.MTU != 0 && r.Dst.Addr().Is6()}
 }
 
 // normal returns the key in the form in which the kernel gives it back.
@@ -64,7 +77,7 @@ func decodeRoute(data []byte) (r routeMessage, ok bool) {
 		case rtaNexthopID:
 			r.nexthop = rtnl.U32(v)
 		case unix.RTA_METRICS:
-			r.mtu = metricMTU(v)
+			r.mtu, r.locked = metricMTU(v)
 		}
 	})
 	r.Dst = netip.PrefixFrom(dst, bits)
@@ -73,13 +86,16 @@ func decodeRoute(data []byte) (r routeMessage, ok bool) {
 		fam == family(dst) && r.Dst.IsValid()
 }
 
-func metricMTU(metrics []byte) (mtu int) {
+func metricMTU(metrics []byte) (mtu int, locked bool) {
 	_ = rtnl.Attrs(metrics, func(typ uint16, v []byte) {
-		if typ == unix.RTAX_MTU {
+		switch typ {
+		case unix.RTAX_MTU:
 			mtu = int(rtnl.U32(v))
+		case unix.RTAX_LOCK:
+			locked = rtnl.U32(v)&lockMTU != 0
 		}
 	})
-	return mtu
+	return mtu, locked
 }
 
 func routeType(rtn uint8) RouteType {
@@ -179,6 +195,9 @@ func encodeRoute(b *rtnl.Batch, v verb, e *entry[RouteKey, path]) {
 		metrics := b.Nest(unix.RTA_METRICS)
 		if p.mtu != 0 {
 			b.U32(unix.RTAX_MTU, uint32(p.mtu))
+		}
+		if p.locked {
+			b.U32(unix.RTAX_LOCK, lockMTU)
 		}
 		b.End(metrics)
 	}

@@ -29,14 +29,19 @@ type Link struct {
 	VXLAN VXLANConfig // for Kind VXLAN
 }
 
-// VXLANConfig holds what a VXLAN device can only be given when it is made; a
-// difference here means that the device is made anew.
+// VXLANConfig holds what a VXLAN device can only be given when it is made: a
+// difference here means that the device is made anew, and its traffic stops for
+// a moment. DF alone is changed in a living device.
 type VXLANConfig struct {
 	VNI         uint32
 	Port        uint16 // UDP destination port, host order
 	Uplink      string // the device it sends through, or empty
 	Local       netip.Addr
 	UDPChecksum bool // send checksums over IPv4
+	// DF keeps outer IPv4 packets from being fragmented. Without the sysctl
+	// net.ipv4.ip_forward_use_pmtu it is a black hole where the underlay
+	// shrinks. Outer IPv6 packets are never fragmented.
+	DF bool
 }
 
 // Addr is an address on one of weft's devices.
@@ -108,7 +113,9 @@ type Route struct {
 	RouteKey
 	Type    RouteType
 	Nexthop uint32 // id of a nexthop object; 0 for types other than Unicast
-	MTU     int    // bytes; 0: the device's
+	// MTU is that of packets forwarded by the route, bytes; 0: the device's. For
+	// IPv6 it is locked, as forwarding would not heed it otherwise.
+	MTU int
 }
 
 // Masquerade is the one nftables table: packets from Sources to anywhere but

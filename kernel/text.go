@@ -32,6 +32,9 @@ func (l Link) String() string {
 	if v.UDPChecksum {
 		s += " udpcsum"
 	}
+	if v.DF {
+		s += " df set"
+	}
 	return s
 }
 

@@ -123,8 +123,6 @@ func split(all []Nexthop) (singles, sets []Nexthop) {
 	return singles, sets
 }
 
-func wantedPath(r Route) path { return path{typ: r.Type, nexthop: r.Nexthop, mtu: r.MTU} }
-
 func (a Addr) normal() Addr {
 	a.Prefix = netip.PrefixFrom(a.Prefix.Addr().Unmap(), a.Prefix.Bits())
 	return a
