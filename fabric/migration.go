@@ -114,17 +114,24 @@ func (s *Snapshot) Plans() []Plan {
 	return plans
 }
 
-// PlanFor is the plan by which node self sends to peer now. The new one counts
-// where self has moved that far and the peer is armed to receive by it.
+// PlanFor is the plan by which node self sends to peer now: that which a
+// migration leads to where the peer has moved, else the specification's.
 func (s *Snapshot) PlanFor(self, peer *Node) Plan {
-	m := s.Migration
-	if m == nil || m.DryRun || !s.report(peer.Name).Armed {
-		return s.Spec.Plan()
-	}
-	if own := s.report(self.Name); own.Done || own.Cursor != "" && peer.ID <= own.Cursor {
-		return m.To
+	if s.Moved(self, peer) {
+		return s.Migration.To
 	}
 	return s.Spec.Plan()
+}
+
+// Moved reports whether node self sends to peer by the plan that a migration
+// leads to: self has moved that far, and the peer is armed to receive by it.
+func (s *Snapshot) Moved(self, peer *Node) bool {
+	m := s.Migration
+	if m == nil || m.DryRun || !s.report(peer.Name).Armed {
+		return false
+	}
+	own := s.report(self.Name)
+	return own.Done || own.Cursor != "" && peer.ID <= own.Cursor
 }
 
 // Moves reports whether a node is among those that a migration moves.
