@@ -35,6 +35,8 @@ type Target struct {
 	// Full is the size of the largest packet of a pod, bytes, its IP header
 	// included; Earlier the size that was in force in an earlier life of the agent, 0: none.
 	Full, Earlier int
+	// Urgent: a choice waits for what is found.
+	Urgent bool
 }
 
 // State is what is known of a path.
@@ -55,6 +57,13 @@ type Verdict struct {
 	MTU   int
 	Since time.Time // of this state and MTU
 	RTT   time.Duration
+}
+
+// Finding is a verdict and what it is about.
+type Finding struct {
+	Key
+	Verdict
+	Full int // what was asked for, bytes
 }
 
 // Result is the outcome of a volley.
