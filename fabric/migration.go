@@ -52,9 +52,13 @@ type MigrationReport struct {
 	Checks []Check `json:"checks,omitempty"`
 	// Armed: it receives by both plans.
 	Armed bool `json:"armed,omitempty"`
-	// Peers whose ids are not above Cursor are sent to by the new plan. It is
-	// written before they are moved, and after they are moved back.
+	// Peers whose ids are not above Cursor are sent to by the new plan. The node
+	// moves them when its report, as it comes back from etcd, says so.
 	Cursor NodeID `json:"cursor,omitempty"`
+	// Moving: the kernel may not have followed Cursor or Done yet, so that some
+	// peers may still be sent to by the plan before. What begins a move sets it,
+	// what has looked at the end takes it away.
+	Moving bool `json:"moving,omitempty"`
 	// Done: every peer is sent to by the new plan, also those that come.
 	Done   bool      `json:"done,omitempty"`
 	Moved  int       `json:"moved,omitempty"` // peers, for people
@@ -88,17 +92,17 @@ func (r MigrationReport) Failed() (out []Check) {
 	return out
 }
 
-// report is that of a node on the migration m, the zero value where there is none.
-func (s *Snapshot) report(node string) MigrationReport {
+// Report is what a node said of the migration under way, the zero value where
+// it said nothing.
+func (s *Snapshot) Report(node string) MigrationReport {
 	if r, ok := s.Reports[node]; ok && s.Migration != nil && r.ID == s.Migration.ID {
 		return r
 	}
 	return MigrationReport{}
 }
 
-// Report is what a node said of the migration under way, the zero value where
-// it said nothing.
-func (s *Snapshot) Report(node string) MigrationReport { return s.report(node) }
+// moved reports whether the node may send anything by the new plan.
+func (r MigrationReport) moved() bool { return r.Done || r.Moving || r.Cursor != "" }
 
 // Plans are those by which every node must be able to receive: the
 // specification's and, while a migration is under way, its other one. The first
@@ -114,24 +118,31 @@ func (s *Snapshot) Plans() []Plan {
 	return plans
 }
 
-// PlanFor is the plan by which node self sends to peer now: that which a
-// migration leads to where the peer has moved, else the specification's.
+// PlanFor is the plan by which node self sends to peer now. The new one counts
+// where self has moved that far and both are armed to receive by it; an agent
+// that knows no migrations is not, whatever an earlier version of it had said.
 func (s *Snapshot) PlanFor(self, peer *Node) Plan {
-	if s.Moved(self, peer) {
-		return s.Migration.To
+	m := s.Migration
+	if m == nil || m.DryRun {
+		return s.Spec.Plan()
+	}
+	own, theirs := s.Report(self.Name), s.Report(peer.Name)
+	there := own.Done || own.Cursor != "" && peer.ID <= own.Cursor
+	if there && own.Armed && theirs.Armed && peer.Migrates() {
+		return m.To
 	}
 	return s.Spec.Plan()
 }
 
-// Moved reports whether node self sends to peer by the plan that a migration
-// leads to: self has moved that far, and the peer is armed to receive by it.
-func (s *Snapshot) Moved(self, peer *Node) bool {
-	m := s.Migration
-	if m == nil || m.DryRun || !s.report(peer.Name).Armed {
-		return false
+// PlansFor are the plans by which node self can send to peer, the one of PlanFor
+// first. While the new one counts, the specification's is behind it: the peer
+// still receives by it, should no way of the new one be left.
+func (s *Snapshot) PlansFor(self, peer *Node) []Plan {
+	plan, spec := s.PlanFor(self, peer), s.Spec.Plan()
+	if plan.Equal(spec) {
+		return []Plan{spec}
 	}
-	own := s.report(self.Name)
-	return own.Done || own.Cursor != "" && peer.ID <= own.Cursor
+	return []Plan{plan, spec}
 }
 
 // Moves reports whether a node is among those that a migration moves.
@@ -162,66 +173,126 @@ type Progress struct {
 	PeersMoved, PeersTotal int
 }
 
-// Progress computes how far the migration is; there must be one.
+// Progress computes how far the migration is; there must be one. A node that
+// joins when others have moved already keeps them from nothing: its peers reach
+// it by the old plan until it is armed.
 func (s *Snapshot) Progress() Progress {
 	m := s.Migration
 	p := Progress{Pause: m.Pause}
-	var unchecked, refused, unarmed, unmoved, moved []string
-	for _, n := range s.Peers {
-		r := s.report(n.Name)
-		switch {
-		case !n.Alive || !slices.Contains(n.Features, FeatureMigrate):
-			p.Left = append(p.Left, n.Name)
-			if r.Cursor == "" && !r.Done {
-				continue
-			}
-		case len(r.Checks) == 0:
-			unchecked = append(unchecked, n.Name)
-		case len(r.Failed()) > 0:
-			refused = append(refused, n.Name)
-		case !r.Armed:
-			unarmed = append(unarmed, n.Name)
+	var n phases
+	for _, peer := range s.Peers {
+		r := s.Report(peer.Name)
+		if part := n.sort(peer, r); !part {
+			p.Left = append(p.Left, peer.Name)
+		} else if m.Moves(&peer.Node) && (!r.Done || r.Moving) {
+			n.unmoved = append(n.unmoved, peer.Name)
 		}
-		if !m.Moves(&n.Node) {
-			continue
-		}
-		p.NodesTotal++
-		p.PeersMoved += r.Moved
-		p.PeersTotal += max(r.Total, r.Moved)
-		if r.Done {
-			p.NodesMoved++
-		} else {
-			unmoved = append(unmoved, n.Name)
-		}
-		if r.Done || r.Cursor != "" {
-			moved = append(moved, n.Name)
+		if m.Moves(&peer.Node) {
+			p.count(r, m.Undo)
 		}
 	}
-	p.Phase, p.Waiting = phase(m, phases{unchecked, refused, unarmed, unmoved, moved})
+	p.Phase, p.Waiting = n.phase(m)
 	slices.SortFunc(p.Left, strings.Compare)
 	slices.SortFunc(p.Waiting, strings.Compare)
+	p.Waiting = slices.Compact(p.Waiting)
 	return p
 }
 
-// phases are the nodes that are not beyond a phase.
+// count adds a node that moves.
+func (p *Progress) count(r MigrationReport, undo bool) {
+	total := max(r.Total, r.Moved)
+	p.NodesTotal++
+	p.PeersTotal += total
+	if undo {
+		r.Moved, r.Done = total-r.Moved, !r.moved()
+	}
+	p.PeersMoved += r.Moved
+	if r.Done && !r.Moving {
+		p.NodesMoved++
+	}
+}
+
+// Migrates reports whether the node's agent takes part in migrations.
+func (n *Node) Migrates() bool { return slices.Contains(n.Features, FeatureMigrate) }
+
+// phases are the names of the nodes that are not beyond a phase; moved are those
+// that may send something by the new plan.
 type phases struct{ unchecked, refused, unarmed, unmoved, moved []string }
 
-func phase(m *Migration, n phases) (string, []string) {
+// sort puts a node where it is, and reports whether it takes part. One whose
+// agent is gone may have moved before that, and sends as it did; one that knows
+// no migrations sends by the old plan, whatever it did in an earlier life.
+func (n *phases) sort(peer *Peer, r MigrationReport) (part bool) {
+	if peer.Migrates() && r.moved() {
+		n.moved = append(n.moved, peer.Name)
+	}
 	switch {
-	case m.Undo && len(n.moved) > 0:
+	case !peer.Alive || !peer.Migrates():
+		return false
+	case len(r.Checks) == 0:
+		n.unchecked = append(n.unchecked, peer.Name)
+	case len(r.Failed()) > 0:
+		n.refused = append(n.refused, peer.Name)
+	case !r.Armed:
+		n.unarmed = append(n.unarmed, peer.Name)
+	}
+	return true
+}
+
+func (n *phases) phase(m *Migration) (string, []string) {
+	begun := len(n.moved) > 0
+	switch {
+	case m.Undo && begun:
 		return PhaseUndoing, n.moved
 	case m.Undo:
 		return PhaseUndone, nil
-	case len(n.refused) > 0 && len(n.moved) == 0:
+	case len(n.refused) > 0 && !begun:
 		return PhaseRefused, n.refused
-	case len(n.unchecked) > 0:
+	case len(n.unchecked) > 0 && !begun:
 		return PhaseChecking, n.unchecked
 	case m.DryRun:
 		return PhaseChecked, nil
-	case len(n.unarmed) > 0:
+	case len(n.unarmed) > 0 && !begun:
 		return PhaseArming, n.unarmed
-	case len(n.unmoved) > 0:
-		return PhaseMoving, n.unmoved
+	}
+	if waiting := slices.Concat(n.unchecked, n.refused, n.unarmed, n.unmoved); len(waiting) > 0 {
+		return PhaseMoving, waiting
 	}
 	return PhaseMoved, nil
+}
+
+// Unready is a node because of which a migration must not be finished: with the
+// old plan given up by the others, its packets would be lost.
+type Unready struct {
+	Node   string
+	Reason string // in words
+	// Alive is its agent. One that is gone for good can be removed; a host that
+	// is down finds the new plan when it is back.
+	Alive bool
+}
+
+// Unready lists the nodes that stand against the finish of the migration, by
+// name: they send by the old plan, or receive by it alone.
+func (s *Snapshot) Unready() (out []Unready) {
+	m := s.Migration
+	for _, p := range s.Peers {
+		r := s.Report(p.Name)
+		reason := ""
+		switch {
+		case !p.Migrates():
+			reason = "its agent knows no migrations and sends by the old plan"
+		case !r.Armed:
+			reason = "it does not receive by the new plan yet"
+		case m.Moves(&p.Node) && !r.Done || r.Moving:
+			reason = "it still sends by the old plan"
+		default:
+			continue
+		}
+		if !p.Alive {
+			reason = "its agent is gone; " + reason
+		}
+		out = append(out, Unready{Node: p.Name, Reason: reason, Alive: p.Alive})
+	}
+	slices.SortFunc(out, func(a, b Unready) int { return strings.Compare(a.Node, b.Node) })
+	return out
 }

@@ -68,6 +68,11 @@ type Plan struct {
 	VXLAN   VXLANSpec  `json:"vxlan"`
 }
 
+// Equal reports whether two plans say the same.
+func (p Plan) Equal(q Plan) bool {
+	return p.Backend == q.Backend && slices.Equal(p.Paths, q.Paths) && p.Overlay == q.Overlay && p.VXLAN == q.VXLAN
+}
+
 // Plan is the specification's.
 func (s *Spec) Plan() Plan {
 	return Plan{Backend: s.Backend, Paths: s.Paths, Overlay: s.Overlay, VXLAN: s.VXLAN}
