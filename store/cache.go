@@ -36,10 +36,12 @@ type cacheFile struct {
 
 // cachedView is what a view knows beyond its snapshot.
 type cachedView struct {
-	SpecCreate  int64          `json:"specCreated,omitempty"`
-	Objects     []cachedObject `json:"objects,omitempty"`
-	HoldPeers   heldBack       `json:"holdPeers,omitzero"`
-	HoldObjects heldBack       `json:"holdObjects,omitzero"`
+	SpecCreate int64          `json:"specCreated,omitempty"`
+	Objects    []cachedObject `json:"objects,omitempty"`
+	// Reports are those on the migration, which is among the objects.
+	Reports     map[string]fabric.MigrationReport `json:"reports,omitempty"`
+	HoldPeers   heldBack                          `json:"holdPeers,omitzero"`
+	HoldObjects heldBack                          `json:"holdObjects,omitzero"`
 }
 
 type cachedPeer struct {
@@ -99,6 +101,7 @@ func (c *cacheFile) seed(v *view) {
 	v.cluster, v.rev, v.specRev, v.spec = c.ClusterID, c.Revision, c.SpecRev, c.Spec
 	v.specCreate = c.SpecCreate
 	v.seedObjects(c.Objects)
+	v.reports.seed(c.Reports)
 	v.hold.heldBack, v.objects.judge.heldBack = c.HoldPeers, c.HoldObjects
 	for i := range c.Peers {
 		p := &c.Peers[i]
@@ -221,7 +224,7 @@ func (ss *Session) remember(snap *fabric.Snapshot) {
 
 // cached is what the view knows beyond its last snapshot.
 func (v *view) cached() cachedView {
-	return cachedView{SpecCreate: v.specCreate, Objects: v.objects.cached, HoldPeers: v.hold.heldBack, HoldObjects: v.objects.judge.heldBack}
+	return cachedView{SpecCreate: v.specCreate, Objects: v.objects.cached, Reports: v.reports.inForce, HoldPeers: v.hold.heldBack, HoldObjects: v.objects.judge.heldBack}
 }
 
 // cacheState is what the writer makes a file of. All of it is immutable.

@@ -104,6 +104,10 @@ func (v *view) keyRev(key string) int64 {
 		return v.alive[info.name].mod
 	case kindLock:
 		return v.locks.queues[info.lock][info.name].mod
+	case kindReport:
+		return v.reports.keyRev(info.name)
+	case kindObject:
+		return v.objects.keyRev(key)
 	case kindNode:
 		r = v.nodes[info.name]
 	case kindSubnet:

@@ -16,7 +16,7 @@ import (
 type errand struct {
 	what    string
 	plan    func(*txn)
-	redo    func()        // makes plan look again, after a try that failed
+	done    func(error)   // takes the outcome of a try; plan will look again
 	pause   time.Duration // at least, between two writes
 	notTill time.Time
 	rev     int64 // the view must have come this far: it was written at
@@ -44,10 +44,10 @@ func (ss *Session) runErrands(ctx context.Context) error {
 			continue
 		}
 		h, err := await(ss, func() (*pb.ResponseHeader, error) { return ss.store.commit(ctx, t) })
+		e.done(err)
 		if err == nil {
 			e.rev, e.tries, e.failed, e.notTill = h.Revision, 0, "", time.Now().Add(e.pause)
 		} else {
-			e.redo()
 			e.notTill = time.Now().Add(retryAfter(e.tries))
 			e.tries++
 		}

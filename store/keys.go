@@ -27,6 +27,10 @@ const (
 	dirDrained     = "drained/"
 	dirDeleted     = "deleted/" // and the key of an object
 	dirLocks       = "locks/"
+
+	keyMigration = "migration"
+	dirMigrating = "migrating/"
+	dirFinished  = "finished/" // and the id of a migration
 )
 
 // maxName is the longest name, that of a DNS name (RFC 1035, 2.3.4).
@@ -41,9 +45,11 @@ const (
 	kindAlive
 	kindRemoved
 	kindSubnet
-	kindObject  // that operators write: BGPPeer, BGPPolicy, BGPPrefix, drain
+	kindObject  // that operators write: BGPPeer, BGPPolicy, BGPPrefix, drain, migration
 	kindDeleted // the mark that an operator deleted an object
 	kindLock
+	kindReport   // of a node on the migration
+	kindFinished // the mark that a migration was finished
 )
 
 // keyInfo is what a key says.
@@ -57,8 +63,11 @@ type keyInfo struct {
 // parseKey reads a key relative to the prefix. The error is about a key in
 // one of our own folders that no version of weft would write.
 func parseKey(rel string) (keyInfo, error) {
-	if rel == keyFabric {
+	switch rel {
+	case keyFabric:
 		return keyInfo{kind: kindFabric}, nil
+	case keyMigration:
+		return keyInfo{kind: kindObject, name: rel}, nil
 	}
 	i := strings.IndexByte(rel, '/') + 1
 	dir, rest := rel[:i], rel[i:]
@@ -76,6 +85,10 @@ func parseKey(rel string) (keyInfo, error) {
 		return keyInfo{kind: kindObject, name: rest}, checkName(rest)
 	case dirDeleted:
 		return keyInfo{kind: kindDeleted, name: rest}, checkDeleted(rest)
+	case dirMigrating:
+		return keyInfo{kind: kindReport, name: rest}, checkName(rest)
+	case dirFinished:
+		return keyInfo{kind: kindFinished, name: rest}, checkName(rest)
 	case dirLocks:
 		lock, node, _ := strings.Cut(rest, "/")
 		err := checkName(lock)
@@ -110,16 +123,18 @@ func nodeKey(name string) string    { return dirNodes + name }
 func aliveKey(name string) string   { return dirAlive + name }
 func removedKey(name string) string { return dirRemoved + name }
 func drainedKey(name string) string { return dirDrained + name }
+func reportKey(node string) string  { return dirMigrating + node }
+func finishedKey(id string) string  { return dirFinished + id }
 func deletedKey(key string) string  { return dirDeleted + key }
 
 // lockKey is the key by which a node stands in the queue for a lock, whose
 // name is escaped already.
 func lockKey(lock, node string) string { return dirLocks + lock + "/" + node }
 
-// isObject reports whether a key is that of an object that operators write,
-// the Fabric aside.
+// isObject reports whether a key is that of an object that operators write and
+// delete, one by one: neither the Fabric nor a migration.
 func isObject(key string) bool {
-	if strings.HasPrefix(key, dirDeleted) {
+	if key == keyMigration || strings.HasPrefix(key, dirDeleted) {
 		return false
 	}
 	info, err := parseKey(key)

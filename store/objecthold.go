@@ -38,7 +38,7 @@ func (v *view) settleObjects(now time.Time) {
 	hold := s.judge.holds(d, now)
 	for _, o := range lost {
 		if hold {
-			o.held = true
+			o.held, o.wiped = true, d.fabricGone || d.rewound
 		} else {
 			delete(s.all, o.key)
 		}
@@ -53,13 +53,22 @@ func (v *view) lostObjects() []*object {
 	for key, o := range s.all {
 		switch {
 		case !o.gone:
-		case s.released || s.deleted[key] > o.mod: // a mark from before it was written anew says nothing
+		case s.released || s.meant(o):
 			delete(s.all, key)
 		case !o.held:
 			lost = append(lost, o)
 		}
 	}
 	return lost
+}
+
+// meant reports whether an object is gone by an operator's word. A mark from
+// before it was written anew says nothing; that of a migration has its id.
+func (s *objects) meant(o *object) bool {
+	if m, ok := o.spec.(*fabric.Migration); ok {
+		return s.finished[m.ID]
+	}
+	return s.deleted[o.key] > o.mod
 }
 
 // held counts the objects whose removal is held back.

@@ -17,10 +17,11 @@ type object struct {
 	key    string
 	mod    int64  // of the key, also while its value is garbage
 	gen    uint64 // of the last list that had it
-	spec   any    // *fabric.BGPPeerSpec, BGPPolicySpec, BGPPrefixSpec or Drain; immutable
+	spec   any    // *fabric.BGPPeerSpec, BGPPolicySpec, BGPPrefixSpec, Drain or Migration; immutable
 	gone   bool   // from etcd
 	goneAt int64  // the revision that deleted it; 0: found missing in a list
 	held   bool   // gone, and that is not believed (objecthold.go)
+	wiped  bool   // held, as more than objects went
 }
 
 // objects are the operators' objects but for the Fabric, and what follows
@@ -28,17 +29,19 @@ type object struct {
 type objects struct {
 	all      map[string]*object // by key: those in etcd, and those held
 	deleted  map[string]int64   // by object's key: when a mark of its deletion was written
+	finished map[string]bool    // migrations, by id, that have a mark of their end
 	stale    bool
 	judge    judge
 	released bool // by the operator, until the next snapshot
 
-	bgp     *fabric.BGP // what follows, each shared while it does not change
-	drained map[string]fabric.Drain
-	cached  []cachedObject
+	bgp       *fabric.BGP // what follows, each shared while it does not change
+	drained   map[string]fabric.Drain
+	migration *fabric.Migration
+	cached    []cachedObject
 }
 
 func newObjects() objects {
-	return objects{all: map[string]*object{}, deleted: map[string]int64{}, judge: judge{what: "objects"}}
+	return objects{all: map[string]*object{}, deleted: map[string]int64{}, finished: map[string]bool{}, judge: judge{what: "objects"}}
 }
 
 // decodeObject reads the value of an object's key.
@@ -50,6 +53,9 @@ func decodeObject(e kv) (any, error) {
 			err = fmt.Errorf("no drain: it has no since")
 		}
 		return d, err
+	}
+	if e.key == keyMigration {
+		return decodeMigration(e.value)
 	}
 	o, err := config.DecodeObject(e.value)
 	if err != nil {
@@ -114,6 +120,7 @@ func (v *view) rebuildObjects(now time.Time) {
 	v.settleObjects(now)
 	s.cached = make([]cachedObject, 0, len(s.all))
 	bgp, drained := new(fabric.BGP), map[string]fabric.Drain{}
+	var migration *fabric.Migration
 	for _, key := range slices.Sorted(maps.Keys(s.all)) { // within a kind by name
 		o := s.all[key]
 		c := cachedObject{Key: key, Modified: o.mod, Held: o.held}
@@ -127,6 +134,8 @@ func (v *view) rebuildObjects(now time.Time) {
 			c.Prefix, bgp.Prefixes = spec, append(bgp.Prefixes, fabric.BGPPrefix{Name: name, Spec: *spec})
 		case *fabric.Drain:
 			c.Drain, drained[name] = spec, *spec
+		case *fabric.Migration:
+			c.Migration, migration = spec, spec
 		}
 		s.cached = append(s.cached, c)
 	}
@@ -142,6 +151,10 @@ func (v *view) rebuildObjects(now time.Time) {
 	if !reflect.DeepEqual(drained, s.drained) {
 		s.drained = drained
 	}
+	if !reflect.DeepEqual(migration, s.migration) {
+		s.migration = migration
+		v.reports.stale = true
+	}
 }
 
 // cachedObject is an object in the file; one of the pointers is set.
@@ -153,6 +166,8 @@ type cachedObject struct {
 	Policy   *fabric.BGPPolicySpec `json:"policy,omitempty"`
 	Prefix   *fabric.BGPPrefixSpec `json:"prefix,omitempty"`
 	Drain    *fabric.Drain         `json:"drain,omitempty"`
+
+	Migration *fabric.Migration `json:"migration,omitempty"`
 }
 
 // spec is what the object says. A file that was tampered with may lack it.
@@ -166,6 +181,8 @@ func (c cachedObject) spec() any {
 		return c.Prefix
 	case c.Drain != nil:
 		return c.Drain
+	case c.Migration != nil && checkMigration(c.Migration) == nil:
+		return c.Migration
 	}
 	return nil
 }
@@ -173,7 +190,7 @@ func (c cachedObject) spec() any {
 // seedObjects puts what the cache has into an empty view.
 func (v *view) seedObjects(list []cachedObject) {
 	for _, c := range list {
-		if spec := c.spec(); spec != nil && isObject(c.Key) {
+		if spec := c.spec(); spec != nil && (isObject(c.Key) || c.Key == keyMigration) {
 			v.objects.all[c.Key] = &object{key: c.Key, mod: c.Modified, spec: spec, gone: c.Held, held: c.Held}
 		}
 	}

@@ -180,8 +180,8 @@ func (s *Store) Unreserve(ctx context.Context, prefix netip.Prefix) error {
 	return err
 }
 
-// RemoveNode takes a node out: its record, its drain and its subnets go in one
-// transaction, its reservations stay for it. The mark that it leaves tells
+// RemoveNode takes a node out: its record, its drain, its report on a
+// migration and its subnets go in one transaction, its reservations stay for it. The mark that it leaves tells
 // all agents that this was meant. A live agent would put its records back,
 // so its node is refused with ErrAlive.
 func (s *Store) RemoveNode(ctx context.Context, name string) error {
@@ -203,6 +203,7 @@ func (s *Store) RemoveNode(ctx context.Context, name string) error {
 	t.del(aliveKey(name))
 	t.del(nodeKey(name))
 	t.del(drainedKey(name))
+	t.del(reportKey(name))
 	if !ok {
 		t.cmps = nil // the garbage under the alive key, if any, goes too
 		t.unchanged(nodeKey(name), v.bad[nodeKey(name)].mod)

@@ -167,6 +167,8 @@ func (v *view) lastGood(key string) bool {
 		return v.subnets[info.prefix] != nil
 	case info.kind == kindObject:
 		return v.objects.all[key] != nil
+	case info.kind == kindReport:
+		return v.reports.all[info.name] != nil
 	}
 	return false
 }

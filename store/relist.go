@@ -26,6 +26,7 @@ func (v *view) relist(kvs func(yield func(kv) bool), cluster uint64, rev int64) 
 	v.gen++
 	clear(v.removed)
 	clear(v.objects.deleted)
+	clear(v.objects.finished)
 	fabricSeen := false
 	for e := range kvs {
 		fabricSeen = fabricSeen || e.key == keyFabric
@@ -65,5 +66,6 @@ func (v *view) sweep() {
 			v.delObject(key, 0)
 		}
 	}
+	v.reports.sweep(v.gen)
 	v.locks.sweep(v.gen)
 }

@@ -45,9 +45,10 @@ type Session struct {
 	store *Store
 	opt   SessionOptions
 	log   *logrus.Entry
-	kick  chan struct{} // SetSelf, ReleaseHold, ReportDrain, Lock or an unlock was called
+	kick  chan struct{} // SetSelf, ReleaseHold, ReportDrain, ReportMigration, Lock or an unlock was called
 
-	locks lockDesk // has its own lock
+	locks   lockDesk // have their own locks
+	reports reportDesk
 
 	mu       sync.Mutex // guards the next four
 	self     fabric.Node
@@ -55,26 +56,28 @@ type Session struct {
 	status   Status
 	drain    *fabric.Drain // as last reported
 
-	view     *view
-	trusted  bool           // the view follows etcd's history; no list is needed
-	rewound  bool           // etcd's history turned out to be another one
-	listed   bool           // etcd has been heard in this life
-	want     fabric.Node    // the own record as it should be
-	selfErr  error          // why there cannot be one
-	kept     time.Time      // when the long lease was renewed last
-	saved    *cacheFile     // what the last life left, until it was used
-	taken    time.Time      // of the last snapshot delivered
-	heard    time.Time      // when etcd last answered
-	seenRev  int64          // the newest revision that etcd was seen at
-	lastRev  [sources]int64 // the last revision in each source's headers
-	anchor   anchor         // proof that etcd's history is the one we know
-	own      ownership
-	errands  []*errand
-	last     Lease // as reported
-	lastSnap *fabric.Snapshot
-	reported bool
-	cache    *cacheWriter
-	onHold   bool
+	view    *view
+	trusted bool           // the view follows etcd's history; no list is needed
+	rewound bool           // etcd's history turned out to be another one
+	listed  bool           // etcd has been heard in this life
+	want    fabric.Node    // the own record as it should be
+	selfErr error          // why there cannot be one
+	kept    time.Time      // when the long lease was renewed last
+	saved   *cacheFile     // what the last life left, until it was used
+	taken   time.Time      // of the last snapshot delivered
+	heard   time.Time      // when etcd last answered
+	seenRev int64          // the newest revision that etcd was seen at
+	lastRev [sources]int64 // the last revision in each source's headers
+	anchor  anchor         // proof that etcd's history is the one we know
+	own     ownership
+	errands []*errand
+
+	reporting reportErrand
+	last      Lease // as reported
+	lastSnap  *fabric.Snapshot
+	reported  bool
+	cache     *cacheWriter
+	onHold    bool
 }
 
 // NewSession prepares a session; Run does the work.
@@ -91,9 +94,12 @@ func (s *Store) NewSession(opt SessionOptions) *Session {
 	ss := &Session{store: s, opt: opt, log: opt.Log, self: opt.Self, kick: make(chan struct{}, 1), view: newView(opt.Self.ID)}
 	ss.view.locks.self = opt.Self.Name
 	ss.locks = lockDesk{life: crand.Text(), wanted: map[string][]*ticket{}}
+	ss.reports = newReportDesk()
 	ss.errands = []*errand{
-		{what: "locks", plan: ss.planLocks, redo: func() { ss.view.locks.stale = true }},
-		{what: "drain", plan: ss.planDrain, redo: func() {}, pause: drainPause},
+		{what: "locks", plan: ss.planLocks, done: func(err error) { ss.view.locks.stale = ss.view.locks.stale || err != nil }},
+		{what: "drain", plan: ss.planDrain, done: func(error) {}, pause: drainPause},
+		{what: "migration report", plan: ss.planReport, done: ss.reportWritten},
+		{what: "migration", plan: ss.planMigration, done: func(error) {}},
 	}
 	ss.want, ss.selfErr = ss.wantedSelf()
 	return ss

@@ -82,6 +82,7 @@ type view struct {
 	orphans map[string]string        // subnets whose owner is no node, by key
 	losers  map[string]*record       // records not in force, by key
 	objects objects
+	reports reportTable
 	locks   lockTable
 
 	claims  map[resource]claimants // nodes by what they claim
@@ -115,6 +116,7 @@ func newView(self fabric.NodeID) *view {
 		dirty:   map[fabric.NodeID]struct{}{},
 		goneAt:  map[fabric.NodeID]int64{},
 		objects: newObjects(),
+		reports: reportTable{all: map[string]*reportRecord{}},
 		locks:   newLockTable(),
 		hold:    hold{judge: judge{what: "peers"}, held: map[fabric.NodeID]*fabric.Peer{}, letGo: map[fabric.NodeID]bool{}},
 	}
@@ -173,6 +175,10 @@ func (v *view) putParsed(info keyInfo, e kv) error {
 		return v.putObject(e)
 	case kindDeleted:
 		v.putDeleted(e)
+	case kindReport:
+		return v.reports.put(info.name, e, v.gen)
+	case kindFinished:
+		v.objects.finished[info.name], v.objects.stale = true, true
 	case kindLock:
 		return v.locks.put(info, e, v.gen)
 	}
@@ -207,6 +213,8 @@ func (v *view) keepLastGood(info keyInfo, e kv) {
 		r = v.subnets[info.prefix]
 	case kindObject:
 		v.keepObject(e)
+	case kindReport:
+		v.reports.keep(info.name, e, v.gen)
 	}
 	if r != nil {
 		r.mod, r.gen = e.mod, v.gen
@@ -247,6 +255,10 @@ func (v *view) del(key string, rev int64) {
 		v.delObject(key, rev)
 	case kindDeleted:
 		delete(v.objects.deleted, info.name)
+	case kindReport:
+		v.reports.del(info.name)
+	case kindFinished:
+		delete(v.objects.finished, info.name)
 	case kindLock:
 		v.locks.del(info)
 	}
@@ -297,6 +309,7 @@ func (v *view) snapshot(now time.Time) *fabric.Snapshot {
 	v.settle()
 	v.rebuild(now)
 	v.rebuildObjects(now)
+	v.rebuildReports()
 	v.rewound, v.specAnew = false, false
 	if v.staleReservation {
 		v.reservations = v.listReservations()
@@ -311,5 +324,6 @@ func (v *view) snapshot(now time.Time) *fabric.Snapshot {
 		Spec: v.spec, SpecRev: v.specRev,
 		Peers: v.peers, Reservations: v.reservations, Problems: v.problems,
 		BGP: v.objects.bgp, Drained: v.objects.drained, Hold: v.describeHold(),
+		Migration: v.objects.migration, Reports: v.reports.inForce,
 	}
 }
