@@ -118,20 +118,27 @@ func (s *Snapshot) Plans() []Plan {
 	return plans
 }
 
-// PlanFor is the plan by which node self sends to peer now. The new one counts
-// where self has moved that far and both are armed to receive by it; an agent
-// that knows no migrations is not, whatever an earlier version of it had said.
+// PlanFor is the plan by which node self sends to peer now: that which a
+// migration leads to where the peer has moved, else the specification's.
 func (s *Snapshot) PlanFor(self, peer *Node) Plan {
-	m := s.Migration
-	if m == nil || m.DryRun {
-		return s.Spec.Plan()
-	}
-	own, theirs := s.Report(self.Name), s.Report(peer.Name)
-	there := own.Done || own.Cursor != "" && peer.ID <= own.Cursor
-	if there && own.Armed && theirs.Armed && peer.Migrates() {
-		return m.To
+	if s.Moved(self, peer) {
+		return s.Migration.To
 	}
 	return s.Spec.Plan()
+}
+
+// Moved reports whether node self sends to peer by the plan that a migration
+// leads to: self has moved that far, and both are armed to receive by it. An
+// agent that knows no migrations is not, whatever an earlier version of it had
+// said.
+func (s *Snapshot) Moved(self, peer *Node) bool {
+	m := s.Migration
+	if m == nil || m.DryRun {
+		return false
+	}
+	own := s.Report(self.Name)
+	there := own.Done || own.Cursor != "" && peer.ID <= own.Cursor
+	return there && own.Armed && peer.Migrates() && s.Report(peer.Name).Armed
 }
 
 // PlansFor are the plans by which node self can send to peer, the one of PlanFor
