@@ -66,11 +66,8 @@ func (l *Lab) CutRack(rack string, cut bool) error {
 
 // SetMTU changes the MTU of the host's uplinks, both ends, in bytes.
 func (h *Host) SetMTU(mtu int) error {
-	set := func(n *Namespace, dev string) error {
-		return n.change(dev, "mtu", func(l netlink.Link) error { return n.links.LinkSetMTU(l, mtu) })
-	}
 	return h.eachToR(func(tor *Switch) error {
-		return errors.Join(set(tor.Namespace, h.Spec.Name), set(h.Namespace, uplinkName(tor.place)))
+		return errors.Join(tor.setMTU(h.Spec.Name, mtu), h.setMTU(uplinkName(tor.place), mtu))
 	})
 }
 

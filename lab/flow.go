@@ -73,6 +73,8 @@ type flow struct {
 	seenFrom netip.Addr // source address of the latest request
 }
 
+func (f *flow) family() fabric.Family { return fabric.FamilyOf(f.dst.Addr()) }
+
 // FlowReport is what became of one direction between two endpoints.
 type FlowReport struct {
 	From, To string
@@ -103,7 +105,7 @@ func (f *flow) report() FlowReport {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return FlowReport{
-		From: f.from, To: f.to, Family: fabric.FamilyOf(f.dst.Addr()),
+		From: f.from, To: f.to, Family: f.family(),
 		Sent: int(f.sent), Received: f.requests.received, Lost: int(f.sent) - f.requests.received,
 		LostReplies: f.requests.received - f.replies.received, Refused: f.refused, Late: f.late,
 		Reordered:  f.requests.reordered + f.replies.reordered,

@@ -54,6 +54,10 @@ func (n *Namespace) setUp(name string) error { return n.change(name, "up", n.lin
 
 func (n *Namespace) setDown(name string) error { return n.change(name, "down", n.links.LinkSetDown) }
 
+func (n *Namespace) setMTU(name string, mtu int) error {
+	return n.change(name, "mtu", func(l netlink.Link) error { return n.links.LinkSetMTU(l, mtu) })
+}
+
 func (n *Namespace) enslave(name, bridge string) error {
 	master, err := n.link(bridge)
 	if err != nil {

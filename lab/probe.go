@@ -27,6 +27,9 @@ type ProbeOptions struct {
 	Rate float64
 	// Size is bytes of UDP payload, default and at least 40.
 	Size int
+	// Packet, where set, is instead the size of the whole packet in both families,
+	// bytes, its IP header included.
+	Packet int
 	// Late is the round-trip time from which an answer counts as late,
 	// default 1 s.
 	Late time.Duration
@@ -43,6 +46,18 @@ type ProbeOptions struct {
 func (o *ProbeOptions) sends(from, to Endpoint) bool {
 	return from.Name != to.Name && len(from.Also) == 0 &&
 		(o.From == "" || o.From == from.Name) && (o.To == "" || o.To == to.Name)
+}
+
+// payload is the size of the UDP payload in a family, bytes: IPv4's header has
+// 20, IPv6's 40, UDP's 8.
+func (o *ProbeOptions) payload(f fabric.Family) int {
+	switch {
+	case o.Packet == 0:
+		return o.Size
+	case f == fabric.IPv6:
+		return o.Packet - 48
+	}
+	return o.Packet - 28
 }
 
 func (o *ProbeOptions) complete() {
@@ -178,7 +193,7 @@ func (m *Mesh) send(ctx context.Context, s *socket) {
 	interval := time.Duration(float64(time.Second) / m.opts.Rate / float64(len(s.flows)))
 	tick := time.NewTicker(max(interval, time.Microsecond))
 	defer tick.Stop()
-	buf := make([]byte, m.opts.Size)
+	buf := make([]byte, m.opts.payload(s.flows[0].family()))
 	begin := time.Now()
 	for sent := 0; ; {
 		for ; time.Duration(sent)*interval <= time.Since(begin) && ctx.Err() == nil; sent++ {

@@ -121,7 +121,7 @@ func (s *Switch) connect() error {
 			); err != nil {
 				return err
 			}
-			if s.lab.Topo.Underlay != UnderlayStatic {
+			if !s.lab.Topo.staticRoutes() {
 				continue
 			}
 			if err := errors.Join(

@@ -23,10 +23,10 @@ type switchConfig struct {
 	RouterID netip.Addr
 	// Nodes are the sessions with nodes, as `weft bgp tor-config` has them.
 	Nodes switchconf.Switch
-	// Links are the sessions with other switches, where the underlay is bgp.
+	// Links are the sessions with other switches, where they speak.
 	Links     []linkNeighbor
 	NodeAddrs []netip.Prefix // of its own, towards nodes
-	// Segments are its own networks, which it announces to other switches.
+	// Segments are its own networks, where it announces them to other switches.
 	Segments []netip.Prefix
 	// Static are the routes to other switches' networks, where it is not. The
 	// kernel has them already; a daemon that does not look there needs them too.
@@ -143,11 +143,14 @@ func (l *Lab) objects(spec map[string]any) ([]byte, error) {
 
 // config computes what the switch's daemon is told.
 func (s *Switch) config(f switchconf.Fabric) (switchConfig, error) {
-	c := switchConfig{Name: s.Spec.Name, ASN: s.Spec.ASN, RouterID: s.routerID(), NodeAddrs: s.nodeAddrs(), Segments: s.segments()}
-	if s.lab.Topo.Underlay == UnderlayBGP {
+	c := switchConfig{Name: s.Spec.Name, ASN: s.Spec.ASN, RouterID: s.routerID(), NodeAddrs: s.nodeAddrs()}
+	if s.lab.Topo.switchesSpeak() {
 		c.Links = s.neighbors()
-	} else {
+	}
+	if s.lab.Topo.staticRoutes() {
 		c.Static = s.statics()
+	} else {
+		c.Segments = s.segments()
 	}
 	nodes, err := switchconf.For(f, switchconf.Place{
 		Name: c.Name, ASN: c.ASN, RouterID: c.RouterID, Addrs: c.NodeAddrs, Listen: s.isToR(),

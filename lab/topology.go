@@ -18,7 +18,8 @@ type Topology struct {
 	Racks  []Rack       `yaml:"racks,omitempty" json:"racks"`
 	Spines []SwitchSpec `yaml:"spines,omitempty" json:"spines"` // default: one, static
 	// Underlay says how the switches know each other's segments: "static" (the
-	// default; the lab's routes) or "bgp" (each ToR and spine speaks it).
+	// default; the lab's routes), "bgp" (each ToR and spine speaks it) or "mixed"
+	// (the lab's routes, and each speaks BGP about what nodes tell it).
 	Underlay string     `yaml:"underlay,omitempty" json:"underlay"`
 	Hosts    []HostSpec `yaml:"hosts,omitempty" json:"hosts"`
 	Pods     []PodSpec  `yaml:"pods,omitempty" json:"pods,omitempty"`
@@ -62,7 +63,15 @@ const (
 const (
 	UnderlayStatic = "static"
 	UnderlayBGP    = "bgp"
+	// UnderlayMixed is an underlay that works whatever becomes of BGP.
+	UnderlayMixed = "mixed"
 )
+
+// staticRoutes reports whether the lab's routes join the racks.
+func (t *Topology) staticRoutes() bool { return t.Underlay != UnderlayBGP }
+
+// switchesSpeak reports whether the switches have sessions with each other.
+func (t *Topology) switchesSpeak() bool { return t.Underlay != UnderlayStatic }
 
 // The AS numbers of switches that are given none, from the private range
 // (RFC 6996), after the pattern of RFC 7938, 5.2.1.

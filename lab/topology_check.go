@@ -65,10 +65,10 @@ func (t *Topology) check() error {
 
 // checkSwitches checks racks, ToRs and spines; name checks a name.
 func (t *Topology) checkSwitches(name func(kind, n string) error) error {
-	if t.Underlay != UnderlayStatic && t.Underlay != UnderlayBGP {
-		return fmt.Errorf("underlay %q is neither static nor bgp", t.Underlay)
+	if !slices.Contains([]string{UnderlayStatic, UnderlayBGP, UnderlayMixed}, t.Underlay) {
+		return fmt.Errorf("underlay %q: want static, bgp or mixed", t.Underlay)
 	}
-	if n := len(t.Spines); n > maxSpines || n > 1 && t.Underlay == UnderlayStatic {
+	if n := len(t.Spines); n > maxSpines || n > 1 && t.staticRoutes() {
 		return fmt.Errorf("%d spines: want one, or with underlay: bgp up to %d", n, maxSpines)
 	}
 	for _, s := range t.Spines {
@@ -124,8 +124,8 @@ func (t *Topology) checkSwitch(s SwitchSpec) error {
 	if !slices.Contains([]string{KindNone, KindFRR, KindBIRD, KindRouter}, s.Kind) {
 		return fmt.Errorf("switch %s: kind %q: want none, frr, bird or router", s.Name, s.Kind)
 	}
-	if s.Kind == KindNone && t.Underlay == UnderlayBGP {
-		return fmt.Errorf("switch %s: with underlay: bgp it needs a kind: frr, bird or router", s.Name)
+	if s.Kind == KindNone && t.switchesSpeak() {
+		return fmt.Errorf("switch %s: with underlay: %s it needs a kind: frr, bird or router", s.Name, t.Underlay)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func TestTopologyRefuses(t *testing.T) {
 		{"three ToRs", "racks: [{name: a, tors: [{name: t}, {name: u}, {name: v}]}]\nhosts: [{name: h}]", "3 ToRs are more than 2"},
 		{"two static spines", "spines: [{name: s}, {name: t}]", "2 spines: want one"},
 		{"switch without daemon", "underlay: bgp", "switch spine: with underlay: bgp it needs a kind"},
-		{"underlay", "underlay: ospf", `underlay "ospf"`},
+		{"underlay", "underlay: ospf", `underlay "ospf": want static, bgp or mixed`},
 		{"switch named as a host", "spines: [{name: h1, kind: frr}]", `host "h1": the name is taken`},
 	} {
 		_, err := ParseTopology([]byte(tt.in))

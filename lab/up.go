@@ -110,10 +110,10 @@ func settled(s *api.Status, peers int) error {
 }
 
 // WaitUnderlay waits, at most a minute, until every address of every host
-// reaches the machine outside and all others. Where no switch speaks BGP that
-// is so from the beginning.
+// reaches the machine outside and all others. Where the lab's routes join the
+// racks that is so from the beginning.
 func (l *Lab) WaitUnderlay(ctx context.Context) error {
-	if l.Topo.Underlay == UnderlayStatic {
+	if l.Topo.staticRoutes() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

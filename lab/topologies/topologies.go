@@ -1,5 +1,6 @@
-// Package topologies holds the fabrics that weft's BGP mode is tried on, as
-// topology files for `weft-lab up -f` and for tests.
+// Package topologies holds the fabrics that weft's routing, its choice of paths
+// and its migrations are tried on, as topology files for `weft-lab up -f` and for
+// tests.
 package topologies
 
 import _ "embed"
@@ -14,4 +15,8 @@ var (
 	LeafSpine []byte
 	//go:embed routers.yaml
 	Routers []byte
+	//go:embed paths.yaml
+	Paths []byte
+	//go:embed mtus.yaml
+	MTUs []byte
 )
