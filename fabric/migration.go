@@ -118,6 +118,11 @@ func (s *Snapshot) Plans() []Plan {
 	return plans
 }
 
+// Routes reports whether nodes speak BGP by any of the plans.
+func (s *Snapshot) Routes() bool {
+	return slices.ContainsFunc(s.Plans(), func(p Plan) bool { return p.Routes(s.Spec.PathRules) })
+}
+
 // PlanFor is the plan by which node self sends to peer now: that which a
 // migration leads to where the peer has moved, else the specification's.
 func (s *Snapshot) PlanFor(self, peer *Node) Plan {
