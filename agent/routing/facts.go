@@ -21,9 +21,21 @@ type files struct {
 	verdicts    map[string]bool // of the probes, as kept on disk
 }
 
-// facts gathers what is known now. The problems are those of the node's own
-// file.
+// facts gathers what is known now, and goes on with what takes time: probes, a
+// drain, a shutdown. The problems are those of the node's own file.
 func (t *Task) facts(in Inputs, now time.Time) (bgp.Facts, []fabric.Problem) {
+	facts, problems := t.known(in, now)
+	mine := selected(facts.BGP, t.opt.Self.Labels)
+	t.checks.Follow(mine)
+	facts.Healthy = t.verdicts()
+	record := drainRecord(in.Snapshot.Drained, t.opt.Self.Name)
+	facts.Leaving = t.drain.follow(record, extra(mine), in.Own, now).announces()
+	facts.Stopping = t.stop.advance(now).announces()
+	return facts, problems
+}
+
+// known are the facts that are there to be read.
+func (t *Task) known(in Inputs, now time.Time) (bgp.Facts, []fabric.Problem) {
 	f := &t.files
 	due := f.polled.IsZero() || now.Sub(f.polled) >= pollEvery
 	if due {
@@ -38,17 +50,10 @@ func (t *Task) facts(in Inputs, now time.Time) (bgp.Facts, []fabric.Problem) {
 	t.addrs = keepAddrs(t.addrs, underlay.Addrs, links)
 	underlay.Addrs = t.addrs
 	self.Index, self.Underlay = in.Index, t.addrs
-	facts := bgp.Facts{
+	return bgp.Facts{
 		Spec: in.Snapshot.Spec, BGP: objects, Self: self, Peers: in.Snapshot.Peers, Subnets: in.Own, Underlay: underlay,
 		Gateways: t.gateways.follow(underlay.Gateways, links, now), Secrets: f.credentials,
-	}
-	mine := selected(objects, self.Labels)
-	t.checks.Follow(mine)
-	facts.Healthy = t.verdicts()
-	record := drainRecord(in.Snapshot.Drained, self.Name)
-	facts.Leaving = t.drain.follow(record, extra(mine), in.Own, now).announces()
-	facts.Stopping = t.stop.advance(now).announces()
-	return facts, slices.Clone(f.problems)
+	}, slices.Clone(f.problems)
 }
 
 // announces is what the stage means for announcements.

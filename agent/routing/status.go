@@ -21,7 +21,7 @@ const (
 // Status is what the rest of the agent may know of the task at any time. It is
 // immutable.
 type Status struct {
-	Enabled  bool // the fabric's backend is bgp
+	Enabled  bool // the fabric routes, or is to by a migration
 	State    string
 	Reason   string // why it is not running as it should
 	ASN      uint32

@@ -12,7 +12,6 @@ import (
 	"github.com/weft-net/weft/agent/health"
 	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/backends/bgp/speaker"
-	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
 )
@@ -57,6 +56,7 @@ type Task struct {
 	opt     Options
 	kick    chan struct{} // one element
 	stops   chan chan error
+	asks    chan func()
 	speaker atomic.Pointer[speaker.Speaker] // nil: there is none
 	status  atomic.Pointer[Status]
 
@@ -76,7 +76,7 @@ type Task struct {
 
 // New makes a task that does nothing before Run.
 func New(o Options) *Task {
-	t := &Task{opt: o, kick: make(chan struct{}, 1), stops: make(chan chan error), gateways: gateways{}, links: readLinks}
+	t := &Task{opt: o, kick: make(chan struct{}, 1), stops: make(chan chan error), asks: make(chan func()), gateways: gateways{}, links: readLinks}
 	t.files = files{own: ownFile{file: file{path: o.File}}, secrets: secrets{}}
 	t.checks = health.New(health.Options{Log: o.Log, Earlier: t.earlierVerdicts(), Changed: t.Kick})
 	t.drain = drainer{log: o.Log, report: o.ReportDrain}
@@ -107,6 +107,9 @@ func (t *Task) Run(ctx context.Context) error {
 		case <-t.kick:
 		case done := <-t.stops:
 			t.stop.begin(done, time.Now())
+		case ask := <-t.asks:
+			ask()
+			continue
 		}
 		t.step(ctx, time.Now())
 	}
@@ -132,7 +135,7 @@ func (t *Task) step(ctx context.Context, now time.Time) {
 		return
 	}
 	next := &Status{}
-	if in.Snapshot.Spec.Backend != config.BackendBGP {
+	if !in.Snapshot.Routes() {
 		t.off(ctx, in, now)
 	} else {
 		next = t.route(ctx, in, now)
