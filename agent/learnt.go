@@ -96,7 +96,8 @@ func (l *learnt) follow(in backends.Input) error {
 	}
 	l.fib.Learn(changes)
 	err := l.resolve(in)
-	l.host.Update(l.fib.Take())
+	remove, add, _ := l.fib.Take() // nothing is claimed
+	l.host.Update(remove, add)
 	l.retain(in.Spec)
 	return err
 }

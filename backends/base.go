@@ -22,12 +22,11 @@ const blackholeMetric = 1 << 31
 
 // Base is what a node has for its pods, whichever way leads to the peers: the
 // bridge with the gateway's addresses, a blackhole behind its subnets,
-// masquerade, and the switches without which a host does not forward. MTU is
-// that of the pods; tunnels are devices of weft's own that lead to peers.
-func Base(in Input, mtu int, tunnels ...string) kernel.Objects {
+// masquerade, and the switches without which a host does not forward.
+func Base(in Input) kernel.Objects {
 	objs := kernel.Objects{
-		Links:   []kernel.Link{{Name: BridgeName, Kind: kernel.Bridge, MAC: BridgeMAC(in.Self), MTU: mtu}},
-		Sysctls: sysctls(in, tunnels),
+		Links:   []kernel.Link{{Name: BridgeName, Kind: kernel.Bridge, MAC: BridgeMAC(in.Self), MTU: DeviceMTU(in)}},
+		Sysctls: sysctls(in),
 	}
 	for _, p := range in.Subnets {
 		objs.Addrs = append(objs.Addrs, kernel.Addr{Link: BridgeName, Prefix: netip.PrefixFrom(p.Addr().Next(), p.Bits())})

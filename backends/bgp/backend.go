@@ -10,27 +10,20 @@ import (
 // It has no state.
 type Backend struct{}
 
-// MTU is that of the bridge and the pods, in bytes: nothing is added to
-// packets on their way.
-func (Backend) MTU(in backends.Input) int {
-	if in.Spec.VXLAN.MTU != 0 {
-		return in.Spec.VXLAN.MTU
-	}
-	return in.Underlay.MTU
+// alone is the plan without an overlay.
+func alone(in backends.Input) backends.Input {
+	plan := in.Spec.Plan()
+	plan.Paths, plan.Overlay = nil, fabric.OverlayNever
+	in.Plans = []fabric.Plan{plan}
+	return in
 }
 
-// Base is everything that does not depend on peers. The kernel is to choose
-// among equal ways by addresses and ports: by addresses alone, all that two
-// pods say to each other would take one way.
-func (b Backend) Base(in backends.Input) kernel.Objects {
-	objs := backends.Base(in, b.MTU(in))
-	for _, f := range fabric.Families {
-		if in.Spec.Network.Get(f).IsValid() {
-			objs.Sysctls = append(objs.Sysctls, kernel.Sysctl{Path: "net/" + f.String() + "/fib_multipath_hash_policy", Value: "1"})
-		}
-	}
-	return objs
-}
+// MTU is that of the bridge and the pods, in bytes: nothing is added to
+// packets on their way.
+func (Backend) MTU(in backends.Input) int { return backends.PodMTU(alone(in)) }
+
+// Base is everything that does not depend on peers.
+func (Backend) Base(in backends.Input) kernel.Objects { return backends.Base(alone(in)) }
 
 // Peer adds nothing: the routes to peers come from the speaker, see FIB.
 func (Backend) Peer(_ *kernel.Objects, _ backends.Input, r backends.Remote) backends.Way {

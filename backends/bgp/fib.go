@@ -27,8 +27,9 @@ type FIB struct {
 	touched []*hopSet // that settle must look at
 	ways    map[netip.Addr]*way
 	objects objects
+	claims  map[netip.Prefix]struct{} // prefixes whose routes others make
 
-	inForce int // routes that Take has given
+	inForce int // routes that lead somewhere, as of the last Take
 	scratch []byte
 	sorted  []netip.Addr
 }
@@ -39,9 +40,10 @@ type fibRoute struct {
 	prefix     netip.Prefix
 	set        *hopSet // nil: withdrawn, and gone with the next Take
 	next, prev int32   // the set's other routes
-	given      uint32  // the nexthop object that Take gave; 0: no route
+	given      uint32  // the nexthop object as of the last Take; 0: no route
 	refused    refusal
 	listed     bool
+	claimed    bool
 }
 
 // none ends a list of routes.
@@ -62,7 +64,7 @@ type RouteState struct {
 func NewFIB() *FIB {
 	return &FIB{
 		index: make(map[netip.Prefix]int32), sets: make(map[string]*hopSet),
-		ways: make(map[netip.Addr]*way), objects: newObjects(),
+		ways: make(map[netip.Addr]*way), objects: newObjects(), claims: make(map[netip.Prefix]struct{}),
 	}
 }
 
@@ -103,6 +105,7 @@ func (f *FIB) learn(c *Change) {
 // admit gives a prefix a slot.
 func (f *FIB) admit(p netip.Prefix) int32 {
 	r := fibRoute{prefix: p, next: none, prev: none, refused: f.guard.prefix(p)}
+	_, r.claimed = f.claims[p]
 	slot := int32(len(f.routes))
 	if n := len(f.free); n > 0 {
 		slot, f.free = f.free[n-1], f.free[:n-1]
@@ -172,8 +175,12 @@ func (r *fibRoute) route(id uint32) kernel.Route {
 
 // Take is the difference of All since the last Take. Objects that only change
 // are in add alone. A group is in remove only when no route leads to it any
-// more: those that did are in add or remove with it.
-func (f *FIB) Take() (remove, add kernel.Objects) {
+// more: those that did are in add or remove with it, or in moved.
+//
+// Moved are the claimed prefixes whose Via is another now. Whoever claimed them
+// must lead their routes there, or elsewhere, in the same Host.Update: what they
+// led to may be in remove.
+func (f *FIB) Take() (remove, add kernel.Objects, moved []netip.Prefix) {
 	f.settle()
 	remove.Nexthops, add.Nexthops = f.objects.take()
 	for _, slot := range f.listed {
@@ -182,18 +189,17 @@ func (f *FIB) Take() (remove, add kernel.Objects) {
 		want := r.wanted()
 		switch {
 		case want == r.given:
+		case r.claimed:
+			moved = append(moved, r.prefix)
 		case want == 0:
 			remove.Routes = append(remove.Routes, r.route(r.given))
-			f.inForce--
 		default:
 			if add.Routes == nil {
 				add.Routes = make([]kernel.Route, 0, len(f.listed))
 			}
 			add.Routes = append(add.Routes, r.route(want))
-			if r.given == 0 {
-				f.inForce++
-			}
 		}
+		f.inForce += count(want) - count(r.given)
 		r.given = want
 		if r.set == nil {
 			delete(f.index, r.prefix)
@@ -202,23 +208,32 @@ func (f *FIB) Take() (remove, add kernel.Objects) {
 		}
 	}
 	f.listed = f.listed[:0]
-	return remove, add
+	return remove, add, moved
 }
 
-// All is everything that is wanted now. It does not change what Take gives.
+// count is 1 for a route that leads to an object.
+func count(id uint32) int {
+	if id == 0 {
+		return 0
+	}
+	return 1
+}
+
+// All is everything that is wanted now, but for the routes to claimed prefixes.
+// It does not change what Take gives.
 func (f *FIB) All() kernel.Objects {
 	f.settle()
 	out := kernel.Objects{Nexthops: f.objects.all()}
 	for _, slot := range f.index {
-		if r := &f.routes[slot]; r.wanted() != 0 {
+		if r := &f.routes[slot]; r.wanted() != 0 && !r.claimed {
 			out.Routes = append(out.Routes, r.route(r.wanted()))
 		}
 	}
 	return out
 }
 
-// Len counts, as of the last Take: routes that are wanted, sets of several ways
-// in use, and prefixes learnt that have no route.
+// Len counts, as of the last Take: prefixes learnt that have a way, claimed ones
+// with them, sets of several ways in use, and prefixes learnt that have no way.
 func (f *FIB) Len() (routes, groups, refused int) {
 	return f.inForce, f.objects.groups, len(f.index) - f.inForce
 }

@@ -33,7 +33,7 @@ func BenchmarkFIBBulk(b *testing.B) {
 				f := NewFIB()
 				f.Learn(changes)
 				f.Resolve(twoSwitches())
-				if _, add := f.Take(); len(add.Routes) != n {
+				if _, add, _ := f.Take(); len(add.Routes) != n {
 					b.Fatal(len(add.Routes))
 				}
 			}
@@ -55,7 +55,7 @@ func BenchmarkFIBOneChange(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				f.Learn([]Change{{Prefix: changes[n/2].Prefix, NextHops: sets[i%2]}})
-				if _, add := f.Take(); len(add.Routes) != 1 {
+				if _, add, _ := f.Take(); len(add.Routes) != 1 {
 					b.Fatal(add)
 				}
 			}
@@ -76,7 +76,7 @@ func BenchmarkFIBLostNextHop(b *testing.B) {
 		} else {
 			f.Resolve(onLink("198.18.1.1 eth1"))
 		}
-		if _, add := f.Take(); len(add.Routes) != 0 || len(add.Nexthops) == 0 {
+		if _, add, _ := f.Take(); len(add.Routes) != 0 || len(add.Nexthops) == 0 {
 			b.Fatal(add)
 		}
 	}

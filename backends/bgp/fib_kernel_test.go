@@ -55,7 +55,8 @@ func TestFIBInTheKernel(t *testing.T) {
 			w.step(f, m)
 		}
 		m.resolve(f)
-		h.Update(f.Take())
+		remove, add, _ := f.Take()
+		h.Update(remove, add)
 		inSync(t, h)
 	}
 	if len(f.All().Routes) == 0 {

@@ -145,7 +145,7 @@ func TestFIBAgainstTheModel(t *testing.T) {
 				if w.IntN(4) == 0 {
 					_ = f.All() // must not disturb
 				}
-				remove, add := f.Take()
+				remove, add, _ := f.Take()
 				k.apply(t, remove, add)
 				all := f.All()
 				if diff := cmp.Diff(text(all), text(k.objects())); diff != "" {
@@ -180,7 +180,7 @@ func checkCounts(t *testing.T, f *FIB, all kernel.Objects, learnt int) {
 	if want := [3]int{len(all.Routes), groups, learnt - len(all.Routes)}; got != want {
 		t.Errorf("Len: got %v, want %v", got, want)
 	}
-	if r, a := f.Take(); len(r.Nexthops)+len(r.Routes)+len(a.Nexthops)+len(a.Routes) != 0 {
+	if r, a, _ := f.Take(); len(r.Nexthops)+len(r.Routes)+len(a.Nexthops)+len(a.Routes) != 0 {
 		t.Errorf("a second Take gives %v and %v", r, a)
 	}
 }
@@ -217,7 +217,7 @@ func TestFIBFlapBetweenTakes(t *testing.T) {
 		t.Error("a withdrawn prefix is still there")
 	}
 	f.Learn(up)
-	if remove, add := f.Take(); text(remove)+text(add) != "" {
+	if remove, add, _ := f.Take(); text(remove)+text(add) != "" {
 		t.Errorf("got\n%s%s", indent("- ", text(remove)), indent("+ ", text(add)))
 	}
 	if u := f.Unresolved(); len(u) != 0 {

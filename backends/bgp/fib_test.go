@@ -188,7 +188,7 @@ func TestFIBSteps(t *testing.T) {
 	var text strings.Builder
 	for _, s := range steps {
 		s.do()
-		remove, add := f.Take()
+		remove, add, _ := f.Take()
 		k.apply(t, remove, add)
 		routes, groups, refused := f.Len()
 		fmt.Fprintf(&text, "# %s\n%s%s%d routes, %d groups, %d without a way\n\n", s.name,
@@ -249,7 +249,7 @@ func TestFIBRefuses(t *testing.T) {
 				t.Errorf("%s: next hop %s is to be resolved", tt.change, a)
 			}
 		}
-		_, add := f.Take()
+		_, add, _ := f.Take()
 		if (len(add.Routes) == 0) != (tt.want != "") {
 			t.Errorf("%s: the kernel is given\n%v", tt.change, add)
 		}
@@ -265,7 +265,7 @@ func TestFIBGuardIsForAll(t *testing.T) {
 	f.Resolve(onLink("198.18.0.1 eth0", "198.18.0.2 eth0"))
 	take := func(want map[string]string) {
 		t.Helper()
-		remove, add := f.Take()
+		remove, add, _ := f.Take()
 		k.apply(t, remove, add)
 		if diff := cmp.Diff(want, ways(k.objects())); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -296,7 +296,7 @@ func TestLostNextHopIsOneChange(t *testing.T) {
 	}
 	take := func(what string, wantNexthops, wantRoutes int) {
 		t.Helper()
-		remove, add := f.Take()
+		remove, add, _ := f.Take()
 		k.apply(t, remove, add)
 		if len(add.Nexthops) != wantNexthops || len(add.Routes) != wantRoutes {
 			t.Errorf("%s: %d nexthops and %d routes, want %d and %d", what, len(add.Nexthops), len(add.Routes), wantNexthops, wantRoutes)

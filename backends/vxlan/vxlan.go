@@ -1,34 +1,29 @@
-// Package vxlan is the overlay backend: one VXLAN device for the fabric and,
-// per peer, a neighbour entry, a forwarding entry, one nexthop object per
-// family and a route per subnet; peers on the same segment are routed to
-// directly where the fabric allows it. It is pure: see package backends.
+// Package vxlan is the overlay: a VXLAN device for each generation of it, and
+// for each peer and generation a neighbour entry per family, a forwarding entry
+// and one nexthop object per family. It is pure: see package backends.
 package vxlan
 
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
 )
 
-// Overheads of the encapsulation in bytes: outer IP header, UDP, VXLAN and the
-// inner Ethernet header (RFC 7348, section 5).
-const (
-	overheadIPv4 = 20 + 8 + 8 + 14
-	overheadIPv6 = 40 + 8 + 8 + 14
-)
-
-// Backend is the VXLAN backend. It has no state.
-type Backend struct{}
-
-// DeviceName is the overlay's device.
-func DeviceName(spec *fabric.Spec) string {
-	return fmt.Sprintf("%s.%d", kernel.Prefix, spec.VXLAN.VNI)
+// DeviceName is that of a generation's device. While an overlay is moved to
+// another port there are two with one VNI, so the names take turns.
+func DeviceName(o fabric.VXLANSpec) string {
+	name := fmt.Sprintf("%s.%d", kernel.Prefix, o.VNI)
+	if o.Generation&1 != 0 {
+		return name + "b"
+	}
+	return name
 }
 
-// VTEPMAC is the overlay device's address on the node with the given id. It
+// VTEPMAC is the overlay devices' address on the node with the given id. It
 // follows from the id alone, so a device made anew is known to all peers.
 func VTEPMAC(id fabric.NodeID) fabric.MAC { return fabric.DeriveMAC("vtep", string(id)) }
 
@@ -38,79 +33,50 @@ func Receives() []fabric.PathKind {
 	return []fabric.PathKind{fabric.PathVXLAN, fabric.PathDirect}
 }
 
-// outer is the family of the outer packets. A VXLAN device speaks one family
-// only (drivers/net/vxlan/vxlan_core.c, vxlan_sock_add): IPv4 where the host
-// has it.
-func outer(u kernel.Underlay) fabric.Family {
-	if u.Addrs.IPv4.IsValid() {
-		return fabric.IPv4
+// Overlays are those that nodes may use by any of the plans, each generation
+// once. Plans of one generation differ in what pods send at most.
+func Overlays(in backends.Input) []fabric.VXLANSpec {
+	var out []fabric.VXLANSpec
+	for _, p := range in.InForce() {
+		known := slices.ContainsFunc(out, func(o fabric.VXLANSpec) bool { return o.Generation == p.VXLAN.Generation })
+		if !known && p.Uses(in.Spec.PathRules, fabric.PathVXLAN) {
+			out = append(out, p.VXLAN)
+		}
 	}
-	return fabric.IPv6
+	return out
 }
 
-func overhead(f fabric.Family) int {
-	if f == fabric.IPv6 {
-		return overheadIPv6
-	}
-	return overheadIPv4
-}
-
-// MTU is that of the overlay device, the bridge and the pods, in bytes.
-func (Backend) MTU(in backends.Input) int {
-	if in.Spec.VXLAN.MTU != 0 {
-		return in.Spec.VXLAN.MTU
-	}
-	return in.Underlay.MTU - overhead(outer(in.Underlay))
-}
-
-// Base is everything that does not depend on peers.
-func (b Backend) Base(in backends.Input) kernel.Objects {
-	mtu := b.MTU(in)
-	dev := DeviceName(in.Spec)
-	objs := backends.Base(in, mtu, dev)
-	objs.Links = append(objs.Links, kernel.Link{Name: dev, Kind: kernel.VXLAN, MAC: VTEPMAC(in.Self), MTU: mtu, VXLAN: kernel.VXLANConfig{
-		VNI: in.Spec.VXLAN.VNI, Port: in.Spec.VXLAN.Port, UDPChecksum: in.Spec.VXLAN.UDPChecksum,
-		Uplink: in.Underlay.Interface, Local: in.Underlay.Addrs.Get(outer(in.Underlay)),
-	}})
-	var seen fabric.PerFamily[bool]
-	for _, p := range in.Subnets {
-		if f := fabric.FamilyOf(p.Addr()); !seen.Get(f) { // the VTEP's own address is what the host's packets into the overlay come from
-			objs.Addrs = append(objs.Addrs, kernel.Addr{Link: dev, Prefix: netip.PrefixFrom(p.Addr(), f.Bits())})
-			seen.Set(f, true)
+// Devices are those of the overlays, with what lets packets through them. Outer
+// packets are not to be fragmented: where the underlay shrinks, senders are told
+// (see backends.Base), or probes find out.
+func Devices(in backends.Input) kernel.Objects {
+	var objs kernel.Objects
+	for _, o := range Overlays(in) {
+		dev := DeviceName(o)
+		objs.Links = append(objs.Links, device(in, o))
+		objs.Sysctls = append(objs.Sysctls, backends.TunnelSysctls(in.Spec, dev)...)
+		var seen fabric.PerFamily[bool]
+		for _, p := range in.Subnets {
+			if f := fabric.FamilyOf(p.Addr()); !seen.Get(f) { // the VTEP's own address is what the host's packets into the overlay come from
+				objs.Addrs = append(objs.Addrs, kernel.Addr{Link: dev, Prefix: netip.PrefixFrom(p.Addr(), f.Bits())})
+				seen.Set(f, true)
+			}
 		}
 	}
 	return objs
 }
 
-// Peer appends to objs what the host needs to reach r and says how it does.
-func (Backend) Peer(objs *kernel.Objects, in backends.Input, r backends.Remote) backends.Way {
-	if r.Down {
-		for _, s := range r.Subnets {
-			objs.Routes = append(objs.Routes, kernel.Route{RouteKey: key(s.Prefix), Type: kernel.Unreachable})
-		}
-		return backends.Way{Kind: backends.Unreachable, Reason: "its agent is gone and its host answers no probe"}
+// device never has an MTU of more than fits into the underlay's: the kernel
+// would refuse it (drivers/net/vxlan/vxlan_core.c, vxlan_change_mtu), and pods
+// may send more while the fabric moves away from the overlay.
+func device(in backends.Input, o fabric.VXLANSpec) kernel.Link {
+	outer := backends.Outer(in.Underlay.Addrs)
+	return kernel.Link{
+		Name: DeviceName(o), Kind: kernel.VXLAN, MAC: VTEPMAC(in.Self),
+		MTU: min(backends.DeviceMTU(in), in.Underlay.MTU-backends.Overhead(outer)),
+		VXLAN: kernel.VXLANConfig{
+			VNI: o.VNI, Port: o.Port, UDPChecksum: o.UDPChecksum, DF: true,
+			Uplink: in.Underlay.Interface, Local: in.Underlay.Addrs.Get(outer),
+		},
 	}
-	var ways [2]backends.Way
-	n := 0
-	encapsulated := false
-	for _, f := range fabric.Families {
-		first, ok := firstOf(r.Subnets, f)
-		if !ok {
-			continue
-		}
-		if sameSegment(in, r, f) {
-			ways[n] = direct(objs, in, r, f)
-		} else {
-			ways[n] = overlay(objs, in, r, first)
-			if ways[n].Kind != "" && !encapsulated { // one entry serves both families
-				objs.FDB = append(objs.FDB, forwarding(in, r))
-				encapsulated = true
-			}
-		}
-		if ways[n].Kind != "" {
-			routes(objs, in, r, f)
-		}
-		n++
-	}
-	return combine(ways[:n])
 }

@@ -109,7 +109,8 @@ func (r *router) round() error {
 	if err := r.resolve(); err != nil {
 		return fmt.Errorf("next hops: %w", err)
 	}
-	r.host.Update(r.fib.Take())
+	remove, add, _ := r.fib.Take() // nothing is claimed
+	r.host.Update(remove, add)
 	for _, f := range fabric.Families {
 		if r.speaker.Synced(f) {
 			r.host.Retain(f, false)
