@@ -76,6 +76,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 bench: build setup ## measure against floors taken in the same run (docs/performance.md)
 	$(BIN)/weft-lab bench $(BENCHFLAGS)
 	$(BIN)/weft-lab bench-bgp $(BENCHBGPFLAGS)
+	$(BIN)/weft-lab bench-paths $(BENCHPATHSFLAGS)
 
 .PHONY: lab
 lab: build ## bring a lab of three hosts up and leave it up (bin/weft-lab down)

@@ -55,3 +55,23 @@ func benchBGPCommand(f *flags) *cobra.Command {
 	c.Flags().IntVar(&o.Clients, "clients", 200, "clients of two route reflectors")
 	return c
 }
+
+func benchPathsCommand(f *flags) *cobra.Command {
+	var o bench.PathsOptions
+	c := &cobra.Command{
+		Use:   "bench-paths",
+		Short: "Measure what packets cost by each path, and what a change of paths costs",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if o.Binaries, err = f.binaries(); err != nil {
+				return err
+			}
+			o.Out = c.OutOrStdout()
+			return bench.RunPaths(c.Context(), o)
+		},
+	}
+	c.Flags().IntVar(&o.Packets, "packets", 200000, "packets of each layout in a round")
+	c.Flags().IntVar(&o.Rounds, "rounds", 9, "rounds; the median counts")
+	c.Flags().IntVar(&o.Peers, "peers", 1000, "peers whose path changes")
+	return c
+}
