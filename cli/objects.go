@@ -64,7 +64,10 @@ func check(plan []planned, before, after bgp.Objects, snap *fabric.Snapshot) []s
 			reasons = append(reasons, fmt.Sprintf("metadata.name: there is %s %s already, and a fabric has one %s", strings.ToLower(kind), name, kind))
 		}
 		if p.spec != nil {
-			reasons = append(reasons, config.CheckChange(snap.Spec, p.spec, leased(snap))...)
+			moving := config.CheckMigration(snap.Migration, snap.Spec, p.spec)
+			if reasons = append(reasons, moving...); len(moving) == 0 {
+				reasons = append(reasons, config.CheckChange(snap.Spec, p.spec, leased(snap))...)
+			}
 			reasons = append(reasons, config.CheckUnderlay(p.spec, snap.Peers)...)
 		}
 	}

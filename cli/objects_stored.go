@@ -102,7 +102,11 @@ func (p planned) changes() bool { return len(p.lines) > 0 }
 // not written, so that a file can be applied again and again.
 func plan(sh shelf, objects []config.Object) ([]planned, error) {
 	var out []planned
+	known := sh.objects().Spec
 	for _, o := range objects {
+		if s := o.Fabric(); s != nil {
+			config.KeepGeneration(known, s)
+		}
 		will, err := o.Encode()
 		if err != nil {
 			return nil, err

@@ -38,14 +38,20 @@ func defaultBGP() fabric.BGPSpec {
 	}
 }
 
-// completeBGP fills in spec.bgp. A fabric that does not route and says nothing
-// of BGP has none, so that what is stored of it is what earlier versions wrote.
+// storedBGP is spec.bgp as it is stored: not at all for a fabric that does not
+// route and says nothing of BGP, as earlier versions wrote it.
+func storedBGP(s *fabric.Spec) fabric.BGPSpec {
+	silent := fabric.Spec{BGP: defaultBGP()}
+	completeBGP(&silent)
+	if !s.Plan().Routes(s.PathRules) && reflect.DeepEqual(s.BGP, silent.BGP) {
+		return fabric.BGPSpec{}
+	}
+	return s.BGP
+}
+
+// completeBGP fills in spec.bgp.
 func completeBGP(s *fabric.Spec) {
 	b := &s.BGP
-	if s.Backend != BackendBGP && reflect.DeepEqual(*b, defaultBGP()) {
-		*b = fabric.BGPSpec{}
-		return
-	}
 	if b.ASN == fabric.ASNPerLabel && b.ASNLabel == "" {
 		b.ASNLabel = defaultASNLabel
 	}
@@ -71,13 +77,8 @@ func completeKeepalive(t *fabric.BGPTimers) {
 	}
 }
 
-// validateBGP checks spec.bgp; one that is not set is fine where it is not
-// needed.
 func validateBGP(s *fabric.Spec) *problem {
 	b := &s.BGP
-	if s.Backend != BackendBGP && reflect.ValueOf(*b).IsZero() {
-		return nil
-	}
 	for _, check := range []func(*fabric.BGPSpec) *problem{
 		validateFabricASN, validateListen, validateRestart, validateBMP,
 	} {

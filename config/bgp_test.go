@@ -116,14 +116,14 @@ func TestBGPMayChangeWhileTheFabricRuns(t *testing.T) {
 	before := parseOne(t, routed).Fabric()
 	for text, want := range map[string]string{
 		"  bgp: {asn: 65000, routerID: index, port: 1790, timers: {hold: 30s}, gracefulRestart: {enabled: false}, multipath: 2}\n": "",
-		"  vxlan: {vni: 9, port: 8472}\n": "", // there is no device
+		"  overlay: never\n  vxlan: {vni: 9, port: 8472}\n":                                                                        "", // there will be no device
 	} {
 		if got := strings.Join(CheckChange(before, parseOne(t, routed+text).Fabric(), some), "\n"); got != want {
 			t.Errorf("%s: got %s", text, got)
 		}
 	}
 	vxlan := parseOne(t, head+"  network: {ipv4: 10.244.0.0/16}\n").Fabric()
-	want := "spec.backend: bgp -> vxlan would cut nodes off from each other while subnets are leased; remove the nodes first"
+	want := "spec.backend: bgp -> vxlan would cut nodes off from each other while subnets are leased; `weft migrate bgp-to-vxlan` moves them one after the other"
 	if got := strings.Join(CheckChange(before, vxlan, some), "\n"); got != want {
 		t.Errorf("got:  %s\nwant: %s", got, want)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -26,32 +27,82 @@ func CheckChange(old, new *fabric.Spec, leases []fabric.Subnet) []string {
 		return reasons
 	}
 	reasons = append(reasons, checkReserved(old, new, leases)...)
+	return append(reasons, checkPlan(old, new)...)
+}
+
+// checkPlan finds what only a migration can change while nodes send to each
+// other. The VXLAN device holds its VNI, port and checksums; the kernel changes
+// none of them in place (vxlan_nl2conf in drivers/net/vxlan/vxlan_core.c), and a
+// device made anew on one node after the other cuts the fabric in two meanwhile.
+func checkPlan(old, new *fabric.Spec) []string {
+	var reasons []string
+	const moves = " moves them one after the other"
 	if old.Backend != new.Backend {
-		reasons = append(reasons, cuts("backend", old.Backend, new.Backend))
+		reasons = append(reasons, cuts("backend", old.Backend, new.Backend, fmt.Sprintf("`weft migrate %s-to-%s`", old.Backend, new.Backend)+moves))
 	}
-	if old.Backend != BackendVXLAN || new.Backend != BackendVXLAN {
+	encapsulates := func(s *fabric.Spec) bool { return s.Plan().Uses(s.PathRules, fabric.PathVXLAN) }
+	if !encapsulates(old) || !encapsulates(new) {
 		return reasons
 	}
-	// The VXLAN device holds these; the kernel changes none of them in place
-	// (vxlan_nl2conf in drivers/net/vxlan/vxlan_core.c), and a device made anew
-	// on one node after the other cuts the fabric in two meanwhile.
-	for _, c := range []struct {
-		path     string
-		old, new any
-	}{
-		{"vxlan.vni", old.VXLAN.VNI, new.VXLAN.VNI},
-		{"vxlan.port", old.VXLAN.Port, new.VXLAN.Port},
-		{"vxlan.udpChecksum", old.VXLAN.UDPChecksum, new.VXLAN.UDPChecksum},
-	} {
-		if c.old != c.new {
-			reasons = append(reasons, cuts(c.path, c.old, c.new))
+	a, b := old.VXLAN, new.VXLAN
+	if a.VNI != b.VNI {
+		reasons = append(reasons, cuts("vxlan.vni", a.VNI, b.VNI, fmt.Sprintf("`weft migrate vxlan --vni %d`", b.VNI)+moves))
+	}
+	if a.Port != b.Port {
+		reasons = append(reasons, cuts("vxlan.port", a.Port, b.Port, fmt.Sprintf("`weft migrate vxlan --port %d`", b.Port)+moves))
+	}
+	if a.UDPChecksum != b.UDPChecksum {
+		reasons = append(reasons, cuts("vxlan.udpChecksum", a.UDPChecksum, b.UDPChecksum, "remove the nodes first"))
+	}
+	if a.Generation != b.Generation {
+		reasons = append(reasons, fmt.Sprintf("spec.vxlan.generation: %d -> %d: only `weft migrate` counts it; leave it out of the file", a.Generation, b.Generation))
+	}
+	return reasons
+}
+
+func cuts(path string, old, new any, instead string) string {
+	return fmt.Sprintf("spec.%s: %v -> %v would cut nodes off from each other while subnets are leased; %s", path, old, new, instead)
+}
+
+// CheckMigration says what a new spec changes that a migration, which is under
+// way, decides; nothing if m is nil. old is nil where there is no Fabric, as
+// after the loss of etcd: then the new one must be what the nodes still go by.
+func CheckMigration(m *fabric.Migration, old, new *fabric.Spec) []string {
+	if m == nil {
+		return nil
+	}
+	was, now := m.From, new.Plan()
+	if old != nil {
+		was = old.Plan()
+	}
+	var reasons []string
+	for i, next := range planFields(now) {
+		if field := planFields(was)[i]; field != next {
+			reasons = append(reasons, fmt.Sprintf("spec.%s: %s -> %s cannot change while a migration is under way (`weft migrate status`)", field.path, field.text, next.text))
 		}
 	}
 	return reasons
 }
 
-func cuts(path string, old, new any) string {
-	return fmt.Sprintf("spec.%s: %v -> %v would cut nodes off from each other while subnets are leased; remove the nodes first", path, old, new)
+// planField is a field of a plan and its value in words.
+type planField struct{ path, text string }
+
+func planFields(p fabric.Plan) []planField {
+	names := make([]string, len(p.Paths))
+	for i, kind := range p.Paths {
+		names[i] = string(kind)
+	}
+	return []planField{
+		{"backend", p.Backend},
+		{"paths", cmp.Or(strings.Join(names, ", "), "the default")},
+		{"overlay", cmp.Or(p.Overlay, "the default")},
+		{"vxlan.vni", fmt.Sprint(p.VXLAN.VNI)},
+		{"vxlan.port", fmt.Sprint(p.VXLAN.Port)},
+		{"vxlan.directRouting", fmt.Sprint(p.VXLAN.DirectRouting)},
+		{"vxlan.mtu", fmt.Sprint(p.VXLAN.MTU)},
+		{"vxlan.udpChecksum", fmt.Sprint(p.VXLAN.UDPChecksum)},
+		{"vxlan.generation", fmt.Sprint(p.VXLAN.Generation)},
+	}
 }
 
 // checkNetworks finds leases that the new networks leave outside.

@@ -29,18 +29,25 @@ func defaultSpec() *fabric.Spec {
 		Backend:    BackendVXLAN,
 		VXLAN:      fabric.VXLANSpec{VNI: defaultVNI, Port: defaultPort, DirectRouting: true},
 		BGP:        defaultBGP(),
+		Probe:      fabric.ProbeSpec{Port: fabric.ProbePort},
 		Masquerade: fabric.MasqueradeSpec{Enabled: true},
 		Lease:      fabric.LeaseSpec{TTL: defaultTTL, Liveness: defaultLiveness},
 	}
 }
 
-// completeSpec gives each family that has a network a subnet length, and a
-// fabric that routes what BGP needs.
+// completeSpec gives each family that has a network a subnet length, and BGP
+// what it needs, also in a fabric that does not route yet: a migration may have
+// it do so.
 func completeSpec(s *fabric.Spec) {
 	lengths := fabric.PerFamily[int]{IPv4: defaultSubnetIPv4, IPv6: defaultSubnetIPv6}
 	for _, f := range fabric.Families {
 		if s.Network.Get(f).IsValid() && s.SubnetLength.Get(f) == 0 {
 			s.SubnetLength.Set(f, lengths.Get(f))
+		}
+	}
+	for i := range s.PathRules {
+		if r := &s.PathRules[i]; len(r.Peers) == 0 {
+			r.Peers = nil // what {} means, and what is stored of it
 		}
 	}
 	completeBGP(s)

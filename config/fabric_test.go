@@ -109,10 +109,15 @@ func TestCheckChange(t *testing.T) {
 		{"subnet length", old + "  subnetLength: {ipv4: 26}\n", some, ""},
 		{"lifetimes, masquerade, mtu, direct routing", old + "  lease: {ttl: 1h, liveness: 5s}\n  masquerade: {enabled: false}\n  vxlan: {mtu: 1400, directRouting: false}\n", some, ""},
 		{"vni and port", old + "  vxlan: {vni: 2, port: 8472}\n", some,
-			"spec.vxlan.vni: 1 -> 2 would cut nodes off from each other while subnets are leased; remove the nodes first\n" +
-				"spec.vxlan.port: 4789 -> 8472 would cut nodes off from each other while subnets are leased; remove the nodes first"},
+			"spec.vxlan.vni: 1 -> 2 would cut nodes off from each other while subnets are leased; `weft migrate vxlan --vni 2` moves them one after the other\n" +
+				"spec.vxlan.port: 4789 -> 8472 would cut nodes off from each other while subnets are leased; `weft migrate vxlan --port 8472` moves them one after the other"},
 		{"checksum", old + "  vxlan: {udpChecksum: true}\n", some[:1],
 			"spec.vxlan.udpChecksum: false -> true would cut nodes off from each other while subnets are leased; remove the nodes first"},
+		{"overlay that nobody uses any more", old + "  overlay: never\n  vxlan: {vni: 2}\n", some, ""},
+		{"overlay that some use", old + "  overlay: never\n  pathRules: [{nodes: {a: b}, overlay: always}]\n  vxlan: {vni: 2}\n", some,
+			"spec.vxlan.vni: 1 -> 2 would cut nodes off from each other while subnets are leased; `weft migrate vxlan --vni 2` moves them one after the other"},
+		{"paths, rules, probes", old + "  paths: [vxlan]\n  pathRules: [{nodes: {}, paths: [direct, vxlan]}]\n  probe: {port: 7000}\n", some, ""},
+		{"generation", old + "  vxlan: {generation: 1}\n", some, "spec.vxlan.generation: 0 -> 1: only `weft migrate` counts it; leave it out of the file"},
 		{"reserved", "  network: {ipv4: 10.244.0.0/16, ipv6: 'fd00:10::/48'}\n  reserved: [10.244.0.0/22]\n", some,
 			"spec.reserved: 10.244.0.0/22 overlaps what is leased: 10.244.1.0/24, 10.244.2.0/24; remove the nodes first"},
 		{"reserved as before", old, leases("10.244.9.0/24"), ""},

@@ -54,6 +54,7 @@ func FuzzObjects(f *testing.F) {
 	f.Add([]byte(fullPeer + "---\n" + fullPolicy + "---\n" + fullPrefix))
 	f.Add([]byte("[" + fullJSON + "]"))
 	f.Add([]byte(peerHead + "  med: 0\n  timers: {hold: 3s}\n  routeReflector: {clusterID: 0.0.0.0}\n"))
+	f.Add([]byte(head + "  network: {ipv4: 10.0.0.0/8}\n  overlay: never\n  pathRules:\n  - {nodes: {a: b}, peers: {}, paths: [direct]}\n  - {nodes: {}, overlay: always}\n"))
 	f.Add([]byte(head + "  reserved:\n  - 10.0.0.0/8\n  masquerade: &x {except: []}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		objects, err := ParseObjects("fabric.yaml", data)
@@ -129,6 +130,8 @@ func FuzzBGPFile(f *testing.F) {
 func FuzzDecodeFabric(f *testing.F) {
 	f.Add([]byte(fullJSON))
 	f.Add([]byte(stored(`{"network":{"ipv4":"10.0.0.0/8","ipv6":"fd00::/48"},"reserved":["10.0.0.0/24"]}`)))
+	f.Add([]byte(stored(`{"network":{"ipv4":"10.0.0.0/8"},"paths":["bgp","vxlan"],"pathRules":[{"nodes":{},"peers":{},"overlay":"never"}],"probe":{"port":1},"vxlan":{"generation":1}}`)))
+	f.Add([]byte(stored(`{"network":{"ipv4":"10.0.0.0/8"},"paths":[],"pathRules":[],"overlay":"x","probe":{}}`)))
 	f.Add([]byte(stored(`{"network":{"ipv4":"0.0.0.0/0"},"vxlan":{"vni":-1}}`)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := DecodeFabric(data)

@@ -219,6 +219,11 @@ func parseObject(doc *tree) (Object, *problem) {
 // Encode returns the form in which an object is stored: JSON with every
 // default written out, so that agents of all versions read the same.
 func (o Object) Encode() ([]byte, error) {
+	if s := o.Fabric(); s != nil {
+		stored := *s
+		stored.BGP = storedBGP(s)
+		o.Spec = &stored
+	}
 	data, err := json.Marshal(o)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", o.Kind, o.Metadata.Name, err)

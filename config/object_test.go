@@ -40,7 +40,7 @@ spec:
 
 const fullJSON = `{"apiVersion":"weft/v1","kind":"Fabric","metadata":{"name":"prod"},"spec":{` +
 	`"network":{"ipv4":"10.244.0.0/16","ipv6":"fd00:10:244::/48"},"subnetLength":{"ipv4":25,"ipv6":72},` +
-	`"reserved":["10.244.0.0/20"],"backend":"vxlan","vxlan":{"vni":77,"port":8472,"directRouting":false,"mtu":1400,"udpChecksum":true},` +
+	`"reserved":["10.244.0.0/20"],"backend":"vxlan","vxlan":{"vni":77,"port":8472,"directRouting":false,"mtu":1400,"udpChecksum":true},"probe":{"port":7158},` +
 	`"masquerade":{"enabled":false,"except":["192.0.2.0/24"]},"lease":{"ttl":"48h","liveness":"10s"}}}`
 
 // parseOne parses a file that holds one object.
@@ -79,6 +79,8 @@ func TestObjectDefaults(t *testing.T) {
 		SubnetLength: fabric.PerFamily[int]{IPv4: 24, IPv6: 64},
 		Backend:      "vxlan",
 		VXLAN:        fabric.VXLANSpec{VNI: 1, Port: 4789, DirectRouting: true},
+		BGP:          parseOne(t, routed).Fabric().BGP, // TestBGPDefaults has it
+		Probe:        fabric.ProbeSpec{Port: 7158},
 		Masquerade:   fabric.MasqueradeSpec{Enabled: true},
 		Lease:        fabric.LeaseSpec{TTL: fabric.Duration(24 * time.Hour), Liveness: fabric.Duration(15 * time.Second)},
 	}

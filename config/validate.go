@@ -51,7 +51,7 @@ func validateSpec(s *fabric.Spec) *problem {
 			return err
 		}
 	}
-	for _, check := range []func(*fabric.Spec) *problem{validateReserved, validateBackend, validateBGP, validateLease} {
+	for _, check := range []func(*fabric.Spec) *problem{validateReserved, validateBackend, validatePaths, validateBGP, validateLease} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -146,6 +146,8 @@ func validateBackend(s *fabric.Spec) *problem {
 		return problemf("vxlan.vni", "%d is out of range (1 to %d)", s.VXLAN.VNI, maxVNI)
 	case s.VXLAN.Port == 0:
 		return problemf("vxlan.port", "0 is not a UDP port (1 to 65535)")
+	case s.VXLAN.Generation < 0 || s.VXLAN.Generation > maxGeneration:
+		return problemf("vxlan.generation", "%d is out of range (0 to %d)", s.VXLAN.Generation, maxGeneration)
 	case s.VXLAN.MTU == 0:
 		return nil
 	}

@@ -36,13 +36,16 @@ func (s *Store) Migrate(ctx context.Context, m fabric.Migration) error {
 	if err != nil {
 		return err
 	}
+	if err := config.CheckPlan(spec, m.To); err != nil {
+		return err
+	}
 	t := s.newTxn()
 	t.unchanged(keyMigration, 0)
 	t.unchanged(keyFabric, rev)
 	t.unchanged(finishedKey(m.ID), 0)
 	t.put(keyMigration, encodeJSON(m), 0)
 	err = ErrChanged
-	if reflect.DeepEqual(spec.Plan(), m.From) {
+	if spec.Plan().Equal(m.From) {
 		_, err = s.commit(ctx, t)
 	}
 	if !errors.Is(err, ErrChanged) {

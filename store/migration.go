@@ -40,10 +40,13 @@ func checkMigration(m *fabric.Migration) error {
 	if m.Rate < 1 || m.Rate > maxRate {
 		return fmt.Errorf("the migration's rate is %d peers a second (want 1 to %d)", m.Rate, maxRate)
 	}
-	if err := config.CheckPlan(m.From); err != nil {
+	if err := config.CheckPlan(nil, m.From); err != nil {
 		return fmt.Errorf("the migration's from: %w", err)
 	}
-	if err := config.CheckPlan(m.To); err != nil {
+	if err := config.CheckPlan(nil, m.To); err != nil {
+		return fmt.Errorf("the migration's to: %w", err)
+	}
+	if err := config.CheckMove(m.From, m.To); err != nil {
 		return fmt.Errorf("the migration's to: %w", err)
 	}
 	return nil

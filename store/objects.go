@@ -97,9 +97,14 @@ func (v *view) delObject(key string, rev int64) {
 	}
 }
 
-func (v *view) putDeleted(e kv) {
-	v.objects.deleted[strings.TrimPrefix(e.key, dirDeleted)] = e.mod
-	v.objects.stale = true
+// putMark notes that something went by an operator's word.
+func (s *objects) putMark(info keyInfo, e kv) {
+	if info.kind == kindFinished {
+		s.finished[info.name] = true
+	} else {
+		s.deleted[strings.TrimPrefix(e.key, dirDeleted)] = e.mod
+	}
+	s.stale = true
 }
 
 // drainOf is the drain record of a node that is in etcd, or nil.

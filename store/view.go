@@ -165,23 +165,26 @@ func (v *view) putParsed(info keyInfo, e kv) error {
 	case kindAlive:
 		return v.putAlive(info.name, e)
 	case kindRemoved:
-		var r removedValue
-		if err := decodeJSON(e.value, &r); err != nil {
-			return err
-		}
-		v.removed[info.name] = r.ID
-		v.touch(r.ID)
+		return v.putRemoved(info.name, e)
 	case kindObject:
 		return v.putObject(e)
-	case kindDeleted:
-		v.putDeleted(e)
+	case kindDeleted, kindFinished:
+		v.objects.putMark(info, e)
 	case kindReport:
 		return v.reports.put(info.name, e, v.gen)
-	case kindFinished:
-		v.objects.finished[info.name], v.objects.stale = true, true
 	case kindLock:
 		return v.locks.put(info, e, v.gen)
 	}
+	return nil
+}
+
+func (v *view) putRemoved(name string, e kv) error {
+	var r removedValue
+	if err := decodeJSON(e.value, &r); err != nil {
+		return err
+	}
+	v.removed[name] = r.ID
+	v.touch(r.ID)
 	return nil
 }
 
