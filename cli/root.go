@@ -20,6 +20,11 @@ type Terminal struct {
 	Out, Err io.Writer
 	Environ  []string // as os.Environ gives it
 	Now      func() time.Time
+	// Interactive says that Out is a terminal, where a line can be written over.
+	Interactive bool
+	// Interrupted returns a context that ends when the operator has seen enough
+	// (^C), for commands that have something to say then; nil: there are no such.
+	Interrupted func(context.Context) (context.Context, context.CancelFunc)
 }
 
 // Run executes one command line (without the program's name) and returns the
@@ -75,7 +80,7 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(
 		a.applyCommand(), a.diffCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(),
-		a.statusCommand(), a.peersCommand(), a.nodesCommand(), a.leasesCommand(), a.bgpCommand(),
+		a.statusCommand(), a.peersCommand(), a.nodesCommand(), a.leasesCommand(), a.bgpCommand(), a.migrateCommand(),
 		a.leaseCommand(), a.nodeCommand(), a.holdCommand(),
 		a.configCommand(), a.versionCommand(),
 	)

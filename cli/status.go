@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -73,7 +74,7 @@ func (a *app) holdCommand() *cobra.Command {
 const margin = 10
 
 // sayer writes texts with a word in the margin, broken to fit a screen.
-func sayer(b *strings.Builder, wide bool) func(what string, texts ...string) {
+func sayer(b io.Writer, wide bool) func(what string, texts ...string) {
 	return func(what string, texts ...string) {
 		for _, text := range texts {
 			lines := []string{text}
