@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,10 @@ import (
 // Agent is the weftd of one host.
 type Agent struct {
 	*Process
-	host *Host
-	api  *api.Client
+	// Program, where set, is run instead of the lab's weftd: another version.
+	Program string
+	host    *Host
+	api     *api.Client
 }
 
 func newAgent(h *Host) *Agent {
@@ -114,7 +117,8 @@ func (a *Agent) Start() error {
 			return fmt.Errorf("host %s: %w", a.host.Spec.Name, err)
 		}
 	}
-	return a.Process.Start(a.host.Namespace, exec.Command(a.host.lab.bin.Weftd, "--config", a.host.ConfigFile()))
+	program := cmp.Or(a.Program, a.host.lab.bin.Weftd)
+	return a.Process.Start(a.host.Namespace, exec.Command(program, "--config", a.host.ConfigFile()))
 }
 
 // Freeze stops the agent from running; Thaw undoes it.

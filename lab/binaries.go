@@ -36,3 +36,15 @@ func BuildBinaries(ctx context.Context, dir string) (Binaries, error) {
 	}
 	return BinariesIn(dir), nil
 }
+
+// BuildOlder compiles into dir a weftd that knows no migrations, as versions
+// before them did not, and returns its path.
+func BuildOlder(ctx context.Context, dir string) (string, error) {
+	path := filepath.Join(dir, "weftd-older")
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "weft_without_migrations", "-o", path, "github.com/weft-net/weft/cmd/weftd")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return path, nil
+}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/weft-net/weft/fabric"
 )
 
 // Cut takes the host's ports at its switches down: the host sees the carrier
@@ -86,6 +89,26 @@ func (h *Host) eachToR(do func(*Switch) error) error {
 	var errs []error
 	for _, tor := range h.lab.rackToRs(h.rack) {
 		errs = append(errs, do(tor))
+	}
+	return errors.Join(errs...)
+}
+
+// CutOff ends the BGP sessions between a ToR and the spines, or lets them be:
+// what nodes tell the ToR is not known beyond it, while their sessions with it
+// and the underlay stay. It is for FRR alone.
+func (l *Lab) CutOff(ctx context.Context, tor *Switch, off bool) error {
+	var errs []error
+	for _, spine := range l.spines {
+		words := []string{"configure terminal", fmt.Sprintf("router bgp %d", tor.Spec.ASN)}
+		for _, f := range fabric.Families {
+			line := fmt.Sprintf("neighbor %s shutdown", linkSegment(tor.link(), spine.place, f).gateway)
+			if !off {
+				line = "no " + line
+			}
+			words = append(words, line)
+		}
+		_, err := tor.Command(ctx, strings.Join(words, "\n"))
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

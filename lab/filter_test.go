@@ -123,13 +123,26 @@ func TestMixedUnderlay(t *testing.T) {
 	}
 	reach("before")
 	must(t, l.StartSwitches(ctx))
-	must(t, await(ctx, "the switches' sessions", func() error {
-		out, err := l.Switch("s1").Command(ctx, "show bgp ipv4 unicast summary established json")
-		if err == nil && strings.Count(out, `"state":"Established"`) < len(l.tors) {
-			err = errors.New(out)
-		}
-		return err
-	}))
+	sessions := func(n int) {
+		t.Helper()
+		must(t, await(ctx, "the switches' sessions", func() error {
+			for _, f := range fabric.Families {
+				out, err := l.Switch("s1").Command(ctx, "show bgp "+f.String()+" unicast summary established json")
+				if err != nil {
+					return err
+				}
+				if strings.Count(out, `"state":"Established"`) != n {
+					return errors.New(out)
+				}
+			}
+			return nil
+		}))
+	}
+	sessions(len(l.tors))
+	must(t, l.CutOff(ctx, l.Switch("t1"), true))
+	sessions(len(l.tors) - 1)
+	must(t, l.CutOff(ctx, l.Switch("t1"), false))
+	sessions(len(l.tors))
 	reach("with BGP")
 	for _, s := range l.Switches() {
 		must(t, s.Stop(ctx))

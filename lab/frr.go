@@ -173,3 +173,9 @@ func writeFiles(dir string, files map[string]string) error {
 	}
 	return nil
 }
+
+// HasFRR reports whether FRR is installed here.
+func HasFRR() bool {
+	_, err := os.Stat(filepath.Join(frrDir, "bgpd"))
+	return err == nil
+}

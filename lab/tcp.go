@@ -24,8 +24,11 @@ const (
 type TCPReport struct {
 	Sent, Received int64  // bytes
 	Retransmits    uint32 // segments, from TCP_INFO
-	LongestStall   time.Duration
-	PathMTU        uint32
+	// Spurious are those of them that had arrived the first time: the receiver
+	// has said so (RFC 2883).
+	Spurious     uint32
+	LongestStall time.Duration
+	PathMTU      uint32
 }
 
 // Stream is a TCP connection that carries data at a bounded rate.
@@ -108,7 +111,7 @@ func (s *Stream) Stop() (TCPReport, error) {
 	rescue.Stop()
 	r := TCPReport{Sent: s.sent.Load(), Received: s.received.Load(), LongestStall: time.Duration(s.stall.Load())}
 	if info, e := s.info(); e == nil {
-		r.Retransmits, r.PathMTU = info.Total_retrans, info.Pmtu
+		r.Retransmits, r.Spurious, r.PathMTU = info.Total_retrans, info.Dsack_dups, info.Pmtu
 	} else {
 		err = errors.Join(err, e)
 	}
