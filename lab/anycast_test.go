@@ -29,6 +29,7 @@ hosts:
 pods: [{name: a, host: h3}, {name: b, host: h3}, {name: c, host: h3}, {name: d, host: h3}, {name: e, host: h3}, {name: f, host: h3}]
 fabric:
   backend: bgp
+  paths: [bgp]
   bgp: {asn: perNode}
   masquerade: {enabled: true, except: [203.0.113.0/24, '2001:db8::/32']}
 bgp:

@@ -12,7 +12,7 @@ import (
 
 // owned are the sysctls of a host that weft sets, or that the kernel changes
 // with them: forwarding, the check of sources, the choice among ways.
-var owned = regexp.MustCompile(`^net\.(ipv4\.ip_forward|ipv[46]\.fib_multipath_hash_policy|ipv[46]\.conf\..*\.(forwarding|rp_filter|accept_ra)) `)
+var owned = regexp.MustCompile(`^net\.(ipv4\.ip_forward(_use_pmtu)?|ipv[46]\.fib_multipath_hash_policy|ipv[46]\.conf\..*\.(forwarding|rp_filter|accept_ra)) `)
 
 // counted are sysctls that the kernel counts in.
 var counted = regexp.MustCompile(`^net\.netfilter\.nf_conntrack_count `)

@@ -46,7 +46,7 @@ func besiege(t *testing.T, more map[string]any) *besieged {
 	must(t, err)
 	l := makeLab(t, Options{Binaries: bin, Topology: Topology{
 		Hosts:  []HostSpec{{Name: "h1", Rack: "r1"}},
-		Fabric: map[string]any{"backend": "bgp", "bgp": map[string]any{"asn": "perNode"}},
+		Fabric: map[string]any{"backend": "bgp", "paths": []string{"bgp"}, "bgp": map[string]any{"asn": "perNode"}},
 		BGP:    []map[string]any{{"apiVersion": "weft/v1", "kind": "BGPPeer", "metadata": map[string]any{"name": "tor"}, "spec": spec}},
 	}})
 	b := &besieged{Host: l.Hosts[0], ctx: testContext(t)}
