@@ -57,7 +57,8 @@ func showLogs(t *testing.T, l *Lab) {
 	for _, h := range l.Hosts {
 		for _, cmd := range []string{
 			"tail -n 25 " + h.Agent.LogFile(), l.bin.Weft + " status --config " + h.ConfigFile(),
-			"ip -4 route", "ip -6 route", "ip neigh", "bridge fdb show dev weft.1",
+			l.bin.Weft + " peers -o yaml --config " + h.ConfigFile(), l.bin.Weft + " migrate status --config " + h.ConfigFile(),
+			"ip -4 route", "ip -6 route", "ip nexthop", "ip neigh", "bridge fdb show",
 			l.bin.Weft + " bgp peers --config " + h.ConfigFile(), l.bin.Weft + " bgp routes --config " + h.ConfigFile(),
 		} {
 			words := strings.Fields(cmd)
