@@ -21,6 +21,7 @@ type reportDesk struct {
 	mu    sync.Mutex // guards the rest
 	asked *reportTicket
 	why   string // the last try failed
+	ended bool   // the session did
 }
 
 // reportTicket is one report on its way.
@@ -35,9 +36,27 @@ func newReportDesk() reportDesk { return reportDesk{turn: make(chan struct{}, 1)
 func (d *reportDesk) ask(r fabric.MigrationReport) *reportTicket {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.asked = &reportTicket{report: r, done: make(chan error, 1)}
-	d.why = ""
-	return d.asked
+	t := &reportTicket{report: r, done: make(chan error, 1)}
+	d.asked, d.why = t, ""
+	if d.ended {
+		d.end()
+	}
+	return t
+}
+
+// close ends the wait: nobody will write any more.
+func (d *reportDesk) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = true
+	d.end()
+}
+
+func (d *reportDesk) end() {
+	if d.asked != nil {
+		d.asked.done <- errSessionEnded
+		d.asked = nil
+	}
 }
 
 // current is the report that waits, nil if none does.

@@ -144,6 +144,7 @@ func (ss *Session) Run(ctx context.Context) error {
 	ss.cache = startCacheWriter(ss.opt.CacheFile, ss.log)
 	defer ss.cache.close()
 	defer ss.locks.close()
+	defer ss.reports.close()
 	ss.want, ss.selfErr = ss.wantedSelf() // SetSelf may have been called since New: the first claim must not unsay it
 	ss.restore()
 	ss.report(Lease{State: Waiting, Reason: "etcd has not answered yet"})
