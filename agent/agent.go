@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-net/weft/agent/probe"
 	"github.com/weft-net/weft/agent/routing"
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/backends/vxlan"
@@ -46,6 +47,8 @@ type agent struct {
 	inbox   *inbox
 	loop    *loop
 	routing *routing.Task
+	prober  *probe.Prober
+	hops    *kernel.Neighbours
 	session *store.Session
 	metrics *metrics
 	watch   *kernel.UnderlayWatch
@@ -80,6 +83,10 @@ func Run(ctx context.Context, o Options) error {
 	if a.watch, err = kernel.NewUnderlayWatch(); err != nil {
 		return err
 	}
+	if a.hops, err = kernel.NewNeighbours(); err != nil {
+		return err
+	}
+	defer a.hops.Close()
 	if err := a.open(host, db); err != nil {
 		return err
 	}
@@ -97,7 +104,7 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 	}
 	a.self = fabric.Node{
 		Name: a.cfg.NodeName, ID: a.cfg.NodeID, Version: version.String(),
-		VTEPMAC: vxlan.VTEPMAC(a.cfg.NodeID), Receives: vxlan.Receives(), Labels: a.cfg.Labels,
+		VTEPMAC: vxlan.VTEPMAC(a.cfg.NodeID), Receives: vxlan.Receives(), Labels: a.cfg.Labels, Features: features(),
 	}
 	a.session = db.NewSession(store.SessionOptions{
 		Self: a.self, Instance: instance, CacheFile: filepath.Join(a.cfg.StateDir, "snapshot.json"),
@@ -112,7 +119,7 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 		log: a.log, host: host, in: a.inbox,
 		files: &nodeFiles{node: a.self.Name, runDir: a.cfg.RunDir, cni: a.cfg.CNI},
 		want: wanted{
-			backend: vxlan.Backend{}, host: host, learnt: &learnt{from: a.routing, host: host, took: a.learnt},
+			host: host, ways: newWays(a.self), learnt: &learnt{from: a.routing, host: host, took: a.learnt},
 			input: backends.Input{Self: a.self.ID, Subnets: earlierSubnets(a.cfg.RunDir)},
 		},
 		repaired: map[string]uint64{}, asks: make(chan func()),
@@ -120,7 +127,27 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 		observed: func(took time.Duration) { a.metrics.duration.Observe(took.Seconds()) },
 	}
 	a.metrics.registry.MustRegister(a)
+	a.openProber()
 	return nil
+}
+
+// openProber makes the loop and the prober know each other.
+func (a *agent) openProber() {
+	ways := a.loop.want.ways
+	nudge := &pace{every: hearEvery, call: a.inbox.nudge}
+	a.prober = probe.New(probe.Options{
+		Log: a.log, Self: a.self.ID, Port: a.probePort, Neighbours: a.hops, Known: ways.known.known,
+		Changed: func() { ways.watch.heard.Store(true); nudge.do() },
+	})
+	ways.watch.prober, ways.verdict = a.prober, a.prober.Verdict
+}
+
+// probePort is that of the fabric's specification, 0: the usual.
+func (a *agent) probePort() uint16 {
+	if in := a.inbox.take(); in.snapshot != nil && in.snapshot.Spec != nil {
+		return in.snapshot.Spec.Probe.Port
+	}
+	return 0
 }
 
 // tasks runs everything until ctx ends or one task fails.
@@ -132,6 +159,7 @@ func (a *agent) tasks(ctx context.Context) error {
 	g.Go(func() error { return a.joinFabric(ctx) })
 	g.Go(func() error { return a.routing.Run(ctx) })
 	g.Go(func() error { return a.probePeers(ctx) })
+	g.Go(func() error { return a.prober.Run(ctx) })
 	g.Go(func() error { return a.serveControl(ctx) })
 	g.Go(func() error { return a.serveHealth(ctx) })
 	g.Go(func() error { return a.sweep(ctx) })
@@ -174,18 +202,35 @@ func (a *agent) describe() {
 	in := a.inbox.take()
 	self := a.self
 	self.Underlay, self.MTU = in.underlay.Addrs, in.underlay.MTU
-	if in.snapshot != nil && routed(in.snapshot.Spec) {
-		self.Receives = append(slices.Clip(self.Receives), fabric.PathBGP)
+	if in.snapshot != nil && in.snapshot.Spec != nil {
+		self.Receives = receives(in.snapshot)
 	}
 	a.session.SetSelf(self)
 }
 
+// receives lists the paths by which a node takes packets: all of which some node
+// may send by, whatever this one does itself.
+func receives(s *fabric.Snapshot) []fabric.PathKind {
+	out := []fabric.PathKind{fabric.PathDirect}
+	if slices.ContainsFunc(s.Plans(), func(p fabric.Plan) bool { return p.Uses(s.Spec.PathRules, fabric.PathVXLAN) }) {
+		out = []fabric.PathKind{fabric.PathVXLAN, fabric.PathDirect}
+	}
+	if s.Routes() {
+		out = append(out, fabric.PathBGP)
+	}
+	return out
+}
+
 // takeSnapshot hands a snapshot to the loop, and says what this node receives
-// where the fabric's backend is another than before.
+// where the fabric's plans are others than before.
 func (a *agent) takeSnapshot(s *fabric.Snapshot) {
+	s = understood(s)
 	before := a.inbox.take()
 	a.inbox.setSnapshot(s)
-	if was := before.snapshot != nil && routed(before.snapshot.Spec); was != routed(s.Spec) && before.underlay.MTU != 0 {
+	if s.Spec == nil || before.underlay.MTU == 0 {
+		return
+	}
+	if was := before.snapshot; was == nil || was.Spec == nil || !slices.Equal(receives(was), receives(s)) {
 		a.describe()
 	}
 }

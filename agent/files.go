@@ -46,14 +46,14 @@ func (f *nodeFiles) forget() { f.written = nil }
 // lease stands: the plugin takes their absence as "try again later", and what an
 // earlier life of the agent left stays meanwhile, so that pods come and go. A
 // node that has lost its lease keeps its pods and offers nothing to new ones.
-func (f *nodeFiles) write(w wanted, in inputs) error {
+func (f *nodeFiles) write(w *wanted, in inputs) error {
 	if in.lease.State == "" || in.lease.State == store.Waiting {
 		return nil
 	}
 	file := &nodefile.File{
 		Version: nodefile.Version, Node: f.node, NodeID: w.input.Self,
 		Networks: w.input.Spec.Networks(), Subnets: w.input.Subnets, Draining: w.draining,
-		Bridge: backends.BridgeName, BridgeMAC: backends.BridgeMAC(w.input.Self), MTU: w.backend.MTU(w.input),
+		Bridge: backends.BridgeName, BridgeMAC: backends.BridgeMAC(w.input.Self), MTU: backends.PodMTU(w.input),
 	}
 	if in.lease.State != store.Leased {
 		file.Draining = w.input.Subnets

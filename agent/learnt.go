@@ -41,6 +41,14 @@ type learnt struct {
 	took func(routes int) // told how many were taken at once; may be nil
 	fib  *bgp.FIB         // nil: the fabric does not route
 
+	// owners are the peers whose subnets these are: the loop makes the routes.
+	owners map[netip.Prefix]fabric.NodeID
+	// keeping: what an earlier life of the agent left is used still.
+	keeping fabric.PerFamily[bool]
+	began   time.Time // of routing
+	ever    bool      // a session was established in this life
+	lost    bool      // one was, and none is
+
 	reach    uint64 // the version of the answers of Host.Reach in force
 	asked    bool   // reach is set
 	doubts   doubts
@@ -52,15 +60,20 @@ type learnt struct {
 	uplinks []string
 }
 
-// route begins or ends learning, as the fabric's backend asks.
+// route begins or ends learning, as the fabric's plans ask.
 func (l *learnt) route(on bool) {
 	switch {
 	case l == nil || on == (l.fib != nil):
 	case on:
 		l.fib, l.asked, l.doubts = bgp.NewFIB(), false, newDoubts()
+		l.owners, l.began, l.ever, l.lost = map[netip.Prefix]fabric.NodeID{}, time.Now(), false, false
+		for _, f := range fabric.Families {
+			l.keeping.Set(f, !l.from.Synced(f))
+		}
 		l.from.Again() // the speaker need not have gone in between
 	default:
-		l.fib, l.more, l.uplinks = nil, false, nil
+		l.fib, l.owners, l.more, l.lost, l.uplinks = nil, nil, false, false, nil
+		l.keeping = fabric.PerFamily[bool]{}
 		for _, f := range fabric.Families {
 			l.host.Retain(f, false)
 		}
@@ -80,14 +93,20 @@ func (l *learnt) addTo(objs *kernel.Objects) {
 	objs.Routes = append(objs.Routes, all.Routes...)
 }
 
-// follow tells the Host what the peers' news and those of the host's own links
-// change. Whatever cannot be asked stays as it was.
-func (l *learnt) follow(in backends.Input) error {
+// news is what the loop has to follow.
+type news struct {
+	gone, come kernel.Objects
+	moved      []netip.Prefix // claimed prefixes that are reached otherwise now
+}
+
+// follow takes in what the peers told and what became of the host's own links.
+// Whatever cannot be asked stays as it was.
+func (l *learnt) follow(in backends.Input, now time.Time) (n news, err error) {
 	if !l.routing() {
-		return nil
+		return n, nil
 	}
 	if err := l.host.Observe(); err != nil {
-		return fmt.Errorf("kernel's notifications: %w", err)
+		return n, fmt.Errorf("kernel's notifications: %w", err)
 	}
 	changes, more := l.from.Take(takeAtOnce)
 	l.more = more
@@ -95,11 +114,18 @@ func (l *learnt) follow(in backends.Input) error {
 		l.took(len(changes))
 	}
 	l.fib.Learn(changes)
-	err := l.resolve(in)
-	remove, add, _ := l.fib.Take() // nothing is claimed
-	l.host.Update(remove, add)
-	l.retain(in.Spec)
-	return err
+	err = l.resolve(in)
+	n.gone, n.come, n.moved = l.fib.Take()
+	l.look()
+	l.retain(in.Spec, now)
+	return n, err
+}
+
+// look sees whether the sessions are lost.
+func (l *learnt) look() {
+	up := slices.ContainsFunc(l.from.Sessions(), func(s bgp.SessionStatus) bool { return s.State == bgp.Established })
+	l.ever = l.ever || up
+	l.lost = l.ever && !up
 }
 
 // resolve asks the kernel where the next hops are: all of them after something
@@ -146,16 +172,68 @@ func (l *learnt) follows(hops map[netip.Addr][]kernel.Hop) {
 	})
 }
 
+// keepMost is how long the routes of an earlier life stay in use without a
+// session of this one, where there is another way. A session takes seconds to
+// come back; what is not back by then may be gone for long.
+const keepMost = 30 * time.Second
+
 // retain keeps what an earlier life of the agent had learnt until the peers have
 // told all again. A family that the fabric has not is done when the others are.
-func (l *learnt) retain(spec *fabric.Spec) {
+func (l *learnt) retain(spec *fabric.Spec, now time.Time) {
 	all := true
 	for _, f := range fabric.Families {
 		all = all && (!spec.Network.Get(f).IsValid() || l.from.Synced(f))
 	}
 	for _, f := range fabric.Families {
-		l.host.Retain(f, !all && !(spec.Network.Get(f).IsValid() && l.from.Synced(f)))
+		on := !all && !(spec.Network.Get(f).IsValid() && l.from.Synced(f))
+		l.host.Retain(f, on)
+		l.keeping.Set(f, on && (l.ever && !l.lost || now.Sub(l.began) < keepMost))
 	}
+}
+
+// table is what was learnt; nil: the fabric does not route.
+func (l *learnt) table() *bgp.FIB {
+	if l == nil {
+		return nil
+	}
+	return l.fib
+}
+
+// claim takes over the routes to the peers' subnets: the loop makes them, as it
+// chooses between BGP and other ways. What the FIB had made of them is returned.
+func (l *learnt) claim(self fabric.NodeID, was, is []*fabric.Peer) (given []kernel.Route) {
+	if !l.routing() {
+		return nil
+	}
+	if len(l.owners) == 0 {
+		was = nil // it has begun just now
+	}
+	var touched []netip.Prefix
+	walk(was, is, func(a, b *fabric.Peer) {
+		if a != b && a != nil {
+			for _, s := range a.Subnets {
+				if l.owners[s.Prefix] == a.ID {
+					delete(l.owners, s.Prefix)
+					touched = append(touched, s.Prefix)
+				}
+			}
+		}
+	})
+	walk(was, is, func(a, b *fabric.Peer) {
+		if a != b && b != nil && b.ID != self {
+			for _, s := range b.Subnets {
+				l.owners[s.Prefix] = b.ID
+				touched = append(touched, s.Prefix)
+			}
+		}
+	})
+	for _, p := range touched {
+		_, on := l.owners[p]
+		if r, had := l.fib.Claim(p, on); had {
+			given = append(given, r)
+		}
+	}
+	return given
 }
 
 // links are the devices by which next hops are reached.
@@ -201,25 +279,20 @@ func (l *learnt) wants(name string) bool {
 	return known && state.Refused == ""
 }
 
-// way says how a peer's subnets are reached, as a backend's Peer does.
-func (l *learnt) way(p *fabric.Peer) backends.Way {
-	if len(p.Subnets) == 0 {
-		return backends.Way{Reason: "it has no subnet"}
-	}
-	var way backends.Way
+// way says by which next hops BGP reaches a family of a peer, or why it does not.
+func (l *learnt) way(p *fabric.Peer, f fabric.Family) string {
 	var texts []string
-	for _, s := range p.Subnets {
-		text, ok := l.hops(s.Prefix)
-		if ok {
-			way.Kind = fabric.PathBGP
-		}
-		if len(p.Subnets) > 1 {
-			text = s.Prefix.String() + " " + text
-		}
-		texts = append(texts, text)
+	alike := true
+	for prefix := range subnetsOf(p, f) {
+		text, _ := l.hops(prefix)
+		alike = alike && (len(texts) == 0 || strings.HasSuffix(texts[0], " "+text))
+		texts = append(texts, prefix.String()+" "+text)
 	}
-	way.Reason = strings.Join(texts, "; ")
-	return way
+	if alike {
+		_, text, _ := strings.Cut(texts[0], " ")
+		return text
+	}
+	return strings.Join(texts, "; ")
 }
 
 // kernelHas says what the kernel holds of a prefix. It runs in the loop's
@@ -228,9 +301,13 @@ func (l *loop) kernelHas(p netip.Prefix, bad map[string]bool) (text string, ok b
 	if !l.want.learnt.routing() {
 		return "the fabric does not route by BGP", false
 	}
-	name := kernel.RouteKey{Dst: p, Metric: metricOf(p)}.String()
 	text, ok = l.want.learnt.hops(p)
-	if ok && bad[name] {
+	if owner := l.want.ways.snapshot.Peer(l.want.learnt.owners[p]); owner != nil {
+		if at := l.want.wayTo(owner, fabric.FamilyOf(p.Addr())); at.Kind != fabric.PathBGP {
+			return "packets take another path (" + at.Reason + "); BGP: " + text, ok && at.Kind != ""
+		}
+	}
+	if name := (kernel.RouteKey{Dst: p, Metric: metricOf(p)}).String(); ok && bad[name] {
 		return "the kernel lacks " + name, false
 	}
 	return text, ok

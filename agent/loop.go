@@ -12,6 +12,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/weft-net/weft/agent/api"
+	"github.com/weft-net/weft/backends"
+	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
 	"github.com/weft-net/weft/store"
 )
@@ -36,12 +38,19 @@ type summary struct {
 	report   kernel.Report
 	desired  int // peers
 	lacking  int // those of them of which the kernel does not hold all
+	pathless int // those of them with a family that there is no path to
 	mtu      int
 	known    bool           // enough to want anything
 	own      []netip.Prefix // the subnets that this node answers for
 	fib      api.BGPFIB
-	writes   uint64            // since the start
-	repaired map[string]uint64 // since the start, by kind
+	// paths counts the families of peers by how they are reached; the Kind is
+	// unreachable where their hosts are down, and empty where there is no way.
+	paths    map[fabric.PathKind]int
+	switches uint64 // changes of path since the start
+	// programmed is the snapshot that the last clean round carried out.
+	programmed *fabric.Snapshot
+	writes     uint64            // since the start
+	repaired   map[string]uint64 // since the start, by kind
 }
 
 // loop is the one place that changes the kernel (the CNI plugin aside).
@@ -56,7 +65,8 @@ type loop struct {
 	repaired map[string]uint64
 	retry    time.Duration
 	last     inputs
-	said     *string // the reasons last logged, nil: nothing was yet
+	clean    *fabric.Snapshot // that a round carried out without a failure last
+	said     *string          // the reasons last logged, nil: nothing was yet
 	started  time.Time
 	asks     chan func()
 
@@ -70,8 +80,9 @@ func (l *loop) run(ctx context.Context) error {
 	l.started = time.Now()
 	audit := time.NewTicker(auditEvery)
 	defer audit.Stop()
-	retry := time.NewTimer(time.Hour)
+	retry, due := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	defer retry.Stop()
+	defer due.Stop()
 	for {
 		timed := false
 		select {
@@ -84,12 +95,17 @@ func (l *loop) run(ctx context.Context) error {
 		case <-l.host.Changed():
 		case <-retry.C:
 			timed = true
+		case <-due.C: // a choice waits for this moment
 		case <-audit.C:
 			l.host.Audit()
 			l.files.forget()
 		}
 		l.round()
 		l.schedule(retry, timed)
+		due.Stop()
+		if at := l.want.due; !at.IsZero() {
+			due.Reset(time.Until(at))
+		}
 	}
 }
 
@@ -124,15 +140,17 @@ func (l *loop) round() {
 	l.last = in
 	var report kernel.Report
 	var failure error
-	known := l.want.follow(in)
+	known, unread := l.want.follow(in, began)
 	switch {
+	case unread != nil:
+		failure = unread
 	case known: // a kernel that cannot be asked is no reason to offer what is lost
-		learning := l.want.learn()
+		looking := l.want.look(began)
 		report, failure = l.host.Sync()
-		if learning == nil && l.want.learnt.unfinished() {
+		if looking == nil && l.want.unfinished() {
 			l.in.nudge()
 		}
-		failure = cmp.Or(failure, learning, l.files.write(l.want, in))
+		failure = cmp.Or(failure, looking, l.files.write(&l.want, in))
 	case in.lease.State == store.Refused:
 		failure = l.files.withhold()
 	}
@@ -143,9 +161,15 @@ func (l *loop) round() {
 	}
 	s.ready = len(s.reasons) == 0
 	if known {
-		s.desired, s.lacking, s.mtu = l.want.count(), l.lacking(report), l.want.backend.MTU(l.want.input)
+		s.desired, s.lacking, s.mtu = l.want.count(), l.lacking(report), backends.PodMTU(l.want.input)
 		s.own, s.fib = l.want.input.Subnets, l.want.learnt.count(report)
+		s.pathless = l.want.ways.pathless
+		s.paths, s.switches = l.want.ways.counts(), l.want.ways.switches
 	}
+	if known && failure == nil && report.InSync {
+		l.clean = l.want.ways.snapshot
+	}
+	s.programmed = l.clean
 	l.summary.Store(s)
 	l.announce(s)
 	if l.observed != nil && known {

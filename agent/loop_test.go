@@ -49,7 +49,7 @@ func anotherLoop(t *testing.T, runDir string) *loop {
 	return &loop{
 		log: quiet(), host: host, in: newInbox(), repaired: map[string]uint64{}, asks: make(chan func()),
 		files: &nodeFiles{node: "a", runDir: runDir, cni: config.CNI{ConfDir: filepath.Join(runDir, "net.d"), Write: true}},
-		want:  wanted{backend: vxlan.Backend{}, host: host, input: backends.Input{Self: "self", Subnets: earlierSubnets(runDir)}},
+		want:  wanted{host: host, ways: newWays(fabric.Node{Name: "self", ID: "self"}), input: backends.Input{Self: "self", Subnets: earlierSubnets(runDir)}},
 	}
 }
 

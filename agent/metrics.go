@@ -75,7 +75,7 @@ func (a *agent) Collect(out chan<- prometheus.Metric) {
 	ready, _ := a.ready()
 	gauge(descReady, number(ready))
 	if s := a.loop.summary.Load(); s != nil {
-		failed := min(s.desired, s.lacking+a.unlearnt())
+		failed := min(s.desired, s.lacking+s.pathless)
 		gauge(descPeers, float64(s.desired), "desired")
 		gauge(descPeers, float64(s.desired-failed), "programmed")
 		gauge(descPeers, float64(failed), "failed")

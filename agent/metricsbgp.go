@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"context"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -51,20 +49,6 @@ func (a *agent) collectBGP(gauge, counter emit) {
 		gauge(descRoutes, float64(sum.fib.Retained), "retained")
 		gauge(descGroups, float64(sum.fib.Groups))
 	}
-}
-
-// unlearnt asks the loop to how many peers no route was learnt: it walks all of
-// them, which no round should. A loop that is stuck is left alone.
-func (a *agent) unlearnt() (n int) {
-	if !a.routing.Status().Enabled {
-		return 0
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if a.loop.ask(ctx, func() { n = a.loop.unlearnt() }) != nil {
-		return 0
-	}
-	return n
 }
 
 func collectSession(s bgp.SessionStatus, gauge emit) {

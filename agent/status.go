@@ -31,7 +31,11 @@ func (a *agent) status(ctx context.Context) *api.Status {
 	}
 	s.Problems = append(slices.Clip(s.Problems), a.routing.Status().Problems...)
 	a.fromLoop(s)
-	if err := a.loop.ask(ctx, func() { s.Peers = a.loop.peers() }); err != nil {
+	if err := a.loop.ask(ctx, func() {
+		if s.Peers = a.loop.peers(); a.loop.want.known {
+			s.Reduced, s.Silent = a.loop.want.reduced(), a.loop.want.silent()
+		}
+	}); err != nil {
 		s.Ready = false
 		s.NotReady = append(s.NotReady, "the reconcile loop does not answer: it is busy or waits for the kernel")
 	}
@@ -97,13 +101,13 @@ func (l *loop) path(row *api.Peer, p *fabric.Peer, bad map[string]bool) {
 		row.Reason = "nothing is programmed yet"
 		return
 	}
-	objs, way := l.reach(p)
+	way := l.want.way(p)
 	if way.Kind != "" {
 		row.Path = string(way.Kind)
 	}
 	row.Reason = way.Reason
 	row.Programmed = way.Kind != ""
-	for _, name := range names(objs) {
+	for _, name := range names(l.want.objects(p)) {
 		if bad[name] {
 			row.Programmed, row.Reason = false, "the kernel lacks "+name
 			return
@@ -111,29 +115,13 @@ func (l *loop) path(row *api.Peer, p *fabric.Peer, bad map[string]bool) {
 	}
 }
 
-// reach is how a peer is reached and what the kernel must hold for that.
-func (l *loop) reach(p *fabric.Peer) (objs kernel.Objects, way backends.Way) {
-	way = l.want.backend.Peer(&objs, l.want.input, backends.Remote{Peer: p, Down: l.want.down[p.ID]})
-	if !l.want.learnt.routing() {
-		return objs, way
+// objects are what the kernel must hold for a peer.
+func (w *wanted) objects(p *fabric.Peer) (objs kernel.Objects) {
+	w.ways.arm(&objs, backends.Remote{Peer: p, Down: w.down[p.ID]})
+	if to := w.ways.to[p.ID]; to != nil {
+		to.addTo(&objs, p)
 	}
-	for _, s := range p.Subnets {
-		objs.Routes = append(objs.Routes, kernel.Route{RouteKey: kernel.RouteKey{Dst: s.Prefix, Metric: kernel.Metric}})
-	}
-	return objs, l.want.learnt.way(p)
-}
-
-// unlearnt counts the peers to which no route was learnt, on a node that routes.
-func (l *loop) unlearnt() (n int) {
-	if !l.want.learnt.routing() {
-		return 0
-	}
-	for _, p := range l.want.peers {
-		if p.ID != l.want.input.Self && l.want.learnt.way(p).Kind == "" {
-			n++
-		}
-	}
-	return n
+	return objs
 }
 
 // lacking counts the peers of which the kernel does not hold all. It looks at
@@ -148,8 +136,7 @@ func (l *loop) lacking(r kernel.Report) int {
 		if p.ID == l.want.input.Self {
 			continue
 		}
-		objs, _ := l.reach(p)
-		if slices.ContainsFunc(names(objs), func(name string) bool { return bad[name] }) {
+		if slices.ContainsFunc(names(l.want.objects(p)), func(name string) bool { return bad[name] }) {
 			n++
 		}
 	}

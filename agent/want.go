@@ -1,44 +1,26 @@
 package agent
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weft-net/weft/backends"
-	"github.com/weft-net/weft/backends/bgp"
 	"github.com/weft-net/weft/backends/vxlan"
-	"github.com/weft-net/weft/config"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
 	"github.com/weft-net/weft/store"
 )
 
-// Backend computes what the kernel should hold; see package backends.
-type Backend interface {
-	Base(backends.Input) kernel.Objects
-	Peer(*kernel.Objects, backends.Input, backends.Remote) backends.Way
-	MTU(backends.Input) int
-}
-
-// backendFor is the backend that the fabric asks for.
-func backendFor(spec *fabric.Spec) Backend {
-	if routed(spec) {
-		return bgp.Backend{}
-	}
-	return vxlan.Backend{}
-}
-
-// routed reports whether the fabric's backend is BGP.
-func routed(spec *fabric.Spec) bool { return spec != nil && spec.Backend == config.BackendBGP }
-
 // wanted follows the inputs and tells the kernel's Host what changed. It is
 // the loop's, and nobody else's.
 type wanted struct {
-	backend Backend // of input.Spec
-	host    *kernel.Host
-	learnt  *learnt // routes from the peers, nil: nobody learns any
+	host   *kernel.Host
+	learnt *learnt // routes from the peers, nil: nobody learns any
+	ways   *ways   // how each peer is reached
 
 	input    backends.Input
 	peers    []*fabric.Peer // as of the last follow, sorted by id
@@ -46,66 +28,89 @@ type wanted struct {
 	draining []netip.Prefix // part of input.Subnets, kept but no longer ours to lease from
 	known    bool           // input is set
 	version  uint64         // of the inputs last followed
+	seen     linkSeen
+	due      time.Time // when to look again unasked; zero: never
 }
 
 // follow brings what is wanted up to date with in. It returns false while too
 // little is known to want anything: nothing may be removed for that reason. A
 // lease is not waited for: the peers are programmed while it is claimed, and
-// what an earlier life of this agent had leased stays as it is meanwhile.
-func (w *wanted) follow(in inputs) bool {
+// what an earlier life of this agent had leased stays as it is meanwhile. The
+// error says that the kernel could not be asked what it holds.
+func (w *wanted) follow(in inputs, now time.Time) (bool, error) {
 	if w.known && in.version == w.version {
-		return true // the round is the kernel's doing: pods come and go
+		return true, nil // the round is the kernel's doing: pods come and go
 	}
-	w.version = in.version
 	if in.snapshot == nil || in.snapshot.Spec == nil || in.underlay.MTU == 0 {
-		return w.known
+		w.version = in.version
+		return w.known, nil
 	}
-	if !w.known && in.lease.State == store.Refused {
-		return false // another host is this node
+	first := !w.known
+	if first && in.lease.State == store.Refused {
+		return false, nil // another host is this node
 	}
+	if first {
+		if err := w.host.Read(); err != nil {
+			return false, fmt.Errorf("read what the kernel holds: %w", err)
+		}
+	}
+	w.version, w.known = in.version, true
+	before := w.input
 	subnets, draining := w.subnets(in)
-	next := backends.Input{Spec: in.snapshot.Spec, Self: w.input.Self, Underlay: in.underlay, Subnets: subnets, Uplinks: w.input.Uplinks}
 	w.draining = draining
-	if w.whole(next) {
-		w.input, w.peers, w.down, w.known = next, in.snapshot.Peers, in.down, true
-		w.backend = backendFor(next.Spec)
-		w.learnt.route(routed(next.Spec))
+	w.input = backends.Input{
+		Spec: in.snapshot.Spec, Plans: in.snapshot.Plans(), Self: before.Self, Underlay: in.underlay, Subnets: subnets, Uplinks: before.Uplinks,
+	}
+	whole := first || !samePlans(before, w.input)
+	if whole {
+		w.learnt.route(in.snapshot.Routes())
 		w.input.Uplinks = w.learnt.links()
-		w.host.SetWant(w.all())
-		return true
 	}
-	if !sameUnderlay(w.input, next) || !slices.Equal(w.input.Subnets, subnets) { // no concern of the peers'
-		w.host.Update(w.backend.Base(w.input), w.backend.Base(next))
-		w.input = next
+	given := w.learnt.claim(before.Self, w.peers, in.snapshot.Peers)
+	w.ways.snapshot = in.snapshot
+	w.ways.facts.update(w.learnt)
+	w.ways.keep(w.learnt)
+	w.carrier()
+	if whole {
+		w.anew(in, first, now)
+	} else {
+		w.step(before, given, in, now)
 	}
-	w.followPeers(in)
-	return true
+	w.settle(in)
+	return true, nil
 }
 
-// learn brings in what the peers told.
-func (w *wanted) learn() error {
-	err := w.learnt.follow(w.input)
-	if links := w.learnt.links(); !slices.Equal(links, w.input.Uplinks) {
-		next := w.input
-		next.Uplinks = links
-		w.host.Update(w.backend.Base(w.input), w.backend.Base(next))
-		w.input = next
-	}
-	return err
+// settle ends following: what was looked at is what is known.
+func (w *wanted) settle(in inputs) {
+	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
+		if a == b {
+			return
+		}
+		if self := w.input.Self; (a == nil || a.ID != self) && (b == nil || b.ID != self) {
+			w.ways.known.follow(a, b)
+		}
+	})
+	w.peers, w.down = in.snapshot.Peers, in.down
 }
 
-// whole reports whether everything must be computed anew: the specification
-// changed, or the underlay where the peers' objects depend on it. Learnt routes
-// do not, and there may be many just when a link goes down.
-func (w *wanted) whole(next backends.Input) bool {
-	return !w.known || w.input.Spec != next.Spec && !reflect.DeepEqual(w.input.Spec, next.Spec) ||
-		!routed(next.Spec) && !sameUnderlay(w.input, next)
+// samePlans reports whether the specification and the plans are as they were.
+func samePlans(a, b backends.Input) bool {
+	return (a.Spec == b.Spec || reflect.DeepEqual(a.Spec, b.Spec)) && slices.EqualFunc(a.Plans, b.Plans, fabric.Plan.Equal)
 }
 
-// sameUnderlay compares what backends look at: gateways are none of that.
+// sameUnderlay compares what peers' objects depend on: gateways are none of that.
 func sameUnderlay(a, b backends.Input) bool {
 	a.Underlay.Gateways = b.Underlay.Gateways
 	return reflect.DeepEqual(a.Underlay, b.Underlay)
+}
+
+// base is what does not depend on peers.
+func base(in backends.Input) kernel.Objects {
+	objs, devices := backends.Base(in), vxlan.Devices(in)
+	objs.Links = append(objs.Links, devices.Links...)
+	objs.Sysctls = append(objs.Sysctls, devices.Sysctls...)
+	objs.Addrs = append(objs.Addrs, devices.Addrs...)
+	return objs
 }
 
 // subnets are those leased now and, as long as the fabric shows nobody else
@@ -136,39 +141,90 @@ func ownedByOther(s *fabric.Snapshot, self fabric.NodeID, p netip.Prefix) bool {
 	return false
 }
 
-// all is the whole desired state.
-func (w *wanted) all() kernel.Objects {
-	objs := w.backend.Base(w.input)
-	n := len(w.peers) * len(w.input.Spec.Networks())
-	objs.FDB, objs.Neighs = slices.Grow(objs.FDB, len(w.peers)), slices.Grow(objs.Neighs, n)
+// anew sets the whole desired state: the specification or a plan changed.
+func (w *wanted) anew(in inputs, first bool, now time.Time) {
+	w.ways.facts = w.ways.with(w.input)
+	w.ways.proven = in.snapshot.Migration != nil
+	if first {
+		w.ways.adopt(w.host.Held, in.snapshot.Peers)
+	}
+	objs := base(w.input)
+	n := len(in.snapshot.Peers) * len(w.input.Spec.Networks())
+	objs.FDB, objs.Neighs = slices.Grow(objs.FDB, len(in.snapshot.Peers)), slices.Grow(objs.Neighs, n)
 	objs.Nexthops, objs.Routes = slices.Grow(objs.Nexthops, n), slices.Grow(objs.Routes, n)
-	for _, p := range w.peers {
-		if p.ID != w.input.Self {
-			w.backend.Peer(&objs, w.input, backends.Remote{Peer: p, Down: w.down[p.ID]})
-		}
-	}
-	w.learnt.addTo(&objs)
-	return objs
-}
-
-// followPeers hands the Host the difference that changed peers make. The
-// peers are sorted and immutable, so a walk over pointers finds it.
-func (w *wanted) followPeers(in inputs) {
-	var gone, come kernel.Objects
-	add := func(objs *kernel.Objects, p *fabric.Peer, down map[fabric.NodeID]bool) {
-		if p != nil && p.ID != w.input.Self {
-			w.backend.Peer(objs, w.input, backends.Remote{Peer: p, Down: down[p.ID]})
-		}
-	}
-	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
-		if a == b && w.down[a.ID] == in.down[a.ID] {
+	walk(w.peers, in.snapshot.Peers, func(_, p *fabric.Peer) {
+		if p == nil || p.ID == w.input.Self {
 			return
 		}
-		add(&gone, a, w.down)
-		add(&come, b, in.down)
+		r := backends.Remote{Peer: p, Down: in.down[p.ID]}
+		a := w.ways.arm(&objs, r)
+		next := w.ways.choose(r, &a, now)
+		next.addTo(&objs, p)
+		w.ways.set(p.ID, next)
+	})
+	w.dropGone(in)
+	w.learnt.addTo(&objs)
+	w.host.SetWant(objs)
+	w.ways.watch.again()
+}
+
+// dropGone forgets peers that are no longer there.
+func (w *wanted) dropGone(in inputs) {
+	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
+		if b == nil {
+			w.ways.forget(a.ID)
+		}
+	})
+}
+
+// step follows changes of peers, of this node's own subnets, which are no concern
+// of the peers', and of the underlay, on which all peers' own objects depend.
+// Learnt routes do not, and there may be many just when a link goes down. The
+// peers are sorted and immutable, so a walk over pointers finds those that
+// changed.
+func (w *wanted) step(before backends.Input, given []kernel.Route, in inputs, now time.Time) {
+	gone, come := kernel.Objects{Routes: given}, kernel.Objects{}
+	rebase := !sameUnderlay(before, w.input)
+	if rebase || !slices.Equal(before.Subnets, w.input.Subnets) {
+		gone, come = base(before), base(w.input)
+		gone.Routes = append(gone.Routes, given...)
+		w.ways.watch.again()
+	}
+	old := w.ways.facts
+	w.ways.facts = w.ways.with(w.input)
+	migrating := w.ways.proven || in.snapshot.Migration != nil
+	w.ways.proven = in.snapshot.Migration != nil
+	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
+		if a != b || rebase || w.down[a.ID] != in.down[a.ID] || migrating && w.ways.replanned(b) {
+			w.peer(&gone, &come, &old, change{a, b, in.down}, now)
+		}
 	})
 	w.host.Update(gone, come)
-	w.peers, w.down = in.snapshot.Peers, in.down
+}
+
+// change is of one peer: a was, b is, either may be nil.
+type change struct {
+	a, b *fabric.Peer
+	down map[fabric.NodeID]bool // as it is now
+}
+
+// peer appends what a changed peer no longer needs and what it needs now. Old
+// are the facts by which it was armed.
+func (w *wanted) peer(gone, come *kernel.Objects, old *facts, c change, now time.Time) {
+	if c.a != nil && c.a.ID != w.input.Self {
+		old.arm(gone, backends.Remote{Peer: c.a})
+		w.ways.at(c.a.ID).addTo(gone, c.a)
+		if c.b == nil {
+			w.ways.forget(c.a.ID)
+		}
+	}
+	if c.b != nil && c.b.ID != w.input.Self {
+		r := backends.Remote{Peer: c.b, Down: c.down[c.b.ID]}
+		a := w.ways.arm(come, r)
+		next := w.ways.choose(r, &a, now)
+		next.addTo(come, c.b)
+		w.ways.set(c.b.ID, next)
+	}
 }
 
 // walk pairs two lists that are sorted by id; nil stands for a missing one.

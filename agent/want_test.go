@@ -4,11 +4,11 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/backends"
-	"github.com/weft-net/weft/backends/vxlan"
 	"github.com/weft-net/weft/cni/nodefile"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
@@ -96,8 +96,8 @@ func TestNothingIsWantedBeforeEnoughIsKnown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := whole
 			change(&in)
-			w := wanted{backend: vxlan.Backend{}} // no Host: touching it would panic
-			if w.follow(in) {
+			w := wanted{} // no Host: touching it would panic
+			if known, err := w.follow(in, time.Now()); known || err != nil {
 				t.Error("something is wanted")
 			}
 		})

@@ -1,0 +1,159 @@
+package agent
+
+import (
+	"net/netip"
+
+	"github.com/weft-net/weft/agent/probe"
+	"github.com/weft-net/weft/backends"
+	"github.com/weft-net/weft/backends/bgp"
+	"github.com/weft-net/weft/backends/paths"
+	"github.com/weft-net/weft/backends/vxlan"
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel"
+)
+
+// facts are what decides, besides the peer itself, by which ways it can be
+// reached. Their functions are pure.
+type facts struct {
+	in backends.Input
+	// overlays are the different ones of the plans, at most one for each plan.
+	overlays []fabric.VXLANSpec
+	cut      bool     // the underlay's device cannot send
+	fib      *bgp.FIB // nil: the fabric does not route
+	// lost: no session is established, and one was in this life.
+	lost bool
+	// proven: a migration is under way and probes with volleys of its own, so a
+	// way that the prober has not asked yet needs no answer.
+	proven  bool
+	verdict func(probe.Key) probe.Verdict // nil: nobody probes
+}
+
+// with is what the facts are by another input.
+func (k facts) with(in backends.Input) facts {
+	k.in, k.overlays = in, vxlan.Overlays(in)
+	return k
+}
+
+// lead is a nexthop object of a peer's own; id 0: there is none, for a reason.
+type lead struct {
+	id     uint32
+	reason string
+}
+
+// armed is where a peer's own objects lead, whichever is in use.
+type armed struct {
+	overlay [2]struct { // as facts.overlays
+		via    fabric.PerFamily[uint32]
+		reason string
+	}
+	direct fabric.PerFamily[lead]
+}
+
+// arm appends the objects that the peer is reached by, but for the routes that
+// choose among them.
+func (k *facts) arm(objs *kernel.Objects, r backends.Remote) (a armed) {
+	for i, o := range k.overlays {
+		a.overlay[i].via, a.overlay[i].reason = vxlan.Arm(objs, k.in, r, o)
+	}
+	for _, f := range fabric.Families {
+		id, reason := backends.Direct(objs, k.in, r, f)
+		a.direct.Set(f, lead{id, reason})
+	}
+	return a
+}
+
+// isDown is why nothing that leads to a host itself is offered.
+const isDown = "its agent is gone and its host answers no probe"
+
+// offers appends the ways to a family of a peer to out, also those that there
+// are not, with the reason.
+func (k *facts) offers(out []paths.Offer, r backends.Remote, f fabric.Family, a *armed) []paths.Offer {
+	own := func(p fabric.Path, id uint32, reason string) {
+		o := paths.Offer{Path: p, State: paths.Up, Reason: reason}
+		switch {
+		case id == 0:
+			o.State = paths.Gone
+		case r.Down:
+			o.State, o.Reason = paths.Gone, isDown
+		case p.Kind == fabric.PathDirect && k.cut:
+			o.State, o.Reason = paths.Gone, k.in.Underlay.Interface+" has no carrier"
+		}
+		out = append(out, o)
+	}
+	own(fabric.Path{Kind: fabric.PathDirect}, a.direct.Get(f).id, a.direct.Get(f).reason)
+	if k.fib != nil {
+		out = append(out, k.bgp(r, f))
+	}
+	for i, o := range k.overlays {
+		own(fabric.Path{Kind: fabric.PathVXLAN, Generation: o.Generation}, a.overlay[i].via.Get(f), a.overlay[i].reason)
+	}
+	for i := range out {
+		out[i].Verdict = k.judged(probe.Key{Peer: r.ID, Family: f, Path: out[i].Path})
+	}
+	return out
+}
+
+// bgp is the way that the routers told. Down or not, the peer's prefix is in
+// their tables for a reason.
+func (k *facts) bgp(r backends.Remote, f fabric.Family) paths.Offer {
+	o := paths.Offer{Path: fabric.Path{Kind: fabric.PathBGP}, Reason: "as the routers say"}
+	switch {
+	case !r.CanReceive(fabric.PathBGP):
+		o.Reason = "it does not route yet"
+	case !k.routed(r.Peer, f):
+		o.Reason = "no peer announces all of its subnets"
+	case k.lost:
+		o.State, o.Reason = paths.Doubtful, "no BGP session is established"
+	default:
+		o.State = paths.Up
+	}
+	return o
+}
+
+// routed reports whether there are next hops for all subnets of a family.
+func (k *facts) routed(p *fabric.Peer, f fabric.Family) bool {
+	for prefix := range subnetsOf(p, f) {
+		if k.fib.Via(prefix) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// judged is what probes found of a way.
+func (k *facts) judged(key probe.Key) paths.Verdict {
+	switch v := k.ask(key); {
+	case v.State == probe.Silent:
+		return paths.Silent
+	case v.State == probe.Answers || k.proven:
+		return paths.Answers
+	}
+	return paths.Unknown
+}
+
+// ask is what the probes of a path found.
+func (k *facts) ask(key probe.Key) probe.Verdict {
+	if k.verdict == nil {
+		return probe.Verdict{}
+	}
+	return k.verdict(key)
+}
+
+// subnetsOf are the subnets of one family.
+func subnetsOf(p *fabric.Peer, f fabric.Family) func(yield func(netip.Prefix) bool) {
+	return func(yield func(netip.Prefix) bool) {
+		for i := range p.Subnets {
+			if prefix := p.Subnets[i].Prefix; fabric.FamilyOf(prefix.Addr()) == f && !yield(prefix) {
+				return
+			}
+		}
+	}
+}
+
+// firstOf is the first subnet of a family.
+func firstOf(p *fabric.Peer, f fabric.Family) (netip.Prefix, bool) {
+	for prefix := range subnetsOf(p, f) {
+		return prefix, true
+	}
+	return netip.Prefix{}, false
+}

@@ -1,0 +1,334 @@
+package agent
+
+import (
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/agent/probe"
+	"github.com/weft-net/weft/backends"
+	"github.com/weft-net/weft/backends/paths"
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/kernel"
+)
+
+// way is how the routes to a peer lead, in one byte: there are two for each peer.
+type way uint8
+
+// The ways. The overlays are those of even and odd generations.
+const (
+	unasked   way = iota // the peer has no subnet of the family
+	wayNone              // there is none, and no route
+	wayDead              // senders are told that there is none
+	wayKept              // as an earlier life of the agent left it
+	wayDirect            // the paths
+	wayBGP
+	wayEven
+	wayOdd
+	wayCount
+)
+
+func wayOf(p fabric.Path) way {
+	switch p.Kind {
+	case fabric.PathDirect:
+		return wayDirect
+	case fabric.PathBGP:
+		return wayBGP
+	case fabric.PathVXLAN:
+		return wayEven + way(p.Generation&1)
+	}
+	return wayNone
+}
+
+// path is the one that a way stands for.
+func (k *facts) path(w way) fabric.Path {
+	p := fabric.Path{Kind: w.kind()}
+	for _, o := range k.overlays {
+		if wayOf(fabric.Path{Kind: fabric.PathVXLAN, Generation: o.Generation}) == w {
+			p.Generation = o.Generation
+		}
+	}
+	return p
+}
+
+// kind is the word for a way.
+func (w way) kind() fabric.PathKind {
+	return [wayCount]fabric.PathKind{"", "", backends.Unreachable, fabric.PathBGP, fabric.PathDirect, fabric.PathBGP, fabric.PathVXLAN, fabric.PathVXLAN}[w]
+}
+
+// routed is where the routes to one family of a peer lead: what the kernel was
+// told is computed from this and the peer, also when it is to go.
+type routed struct {
+	way, next way    // next: that which will be taken, or would be if probes were answered
+	moved     bool   // by a migration
+	heard     uint32 // of the probes of both, see ways.heard
+	mtu       int32  // bytes; 0: the routes say nothing
+	id        uint32 // the nexthop object
+	each      []uint32
+}
+
+// addTo appends the routes to the subnets of a family.
+func (t *routed) addTo(objs *kernel.Objects, p *fabric.Peer, f fabric.Family) {
+	if t.way < wayDead || t.way == wayKept {
+		return
+	}
+	via := backends.Via{Nexthop: t.id, MTU: int(t.mtu), Unreachable: t.way == wayDead}
+	i := 0
+	for prefix := range subnetsOf(p, f) {
+		if len(t.each) > 0 { // by subnet, where they are not all led the same way
+			via.Nexthop = t.each[i]
+		}
+		if r, ok := backends.Route(prefix, via); ok {
+			objs.Routes = append(objs.Routes, r)
+		}
+		i++
+	}
+}
+
+// same reports whether two make the same routes.
+func (t *routed) same(u *routed) bool {
+	return t.way == u.way && t.mtu == u.mtu && t.id == u.id && slices.Equal(t.each, u.each)
+}
+
+// toPeer is where the routes to a peer lead.
+type toPeer fabric.PerFamily[routed]
+
+func (t *toPeer) family(f fabric.Family) *routed {
+	if f == fabric.IPv6 {
+		return &t.IPv6
+	}
+	return &t.IPv4
+}
+
+func (t *toPeer) addTo(objs *kernel.Objects, p *fabric.Peer) {
+	t.IPv4.addTo(objs, p, fabric.IPv4)
+	t.IPv6.addTo(objs, p, fabric.IPv6)
+}
+
+func (t *toPeer) same(u *toPeer) bool { return t.IPv4.same(&u.IPv4) && t.IPv6.same(&u.IPv6) }
+
+// pathless is 1 where there is no path for some family.
+func (t *toPeer) pathless() int {
+	if t.IPv4.way == wayNone || t.IPv6.way == wayNone {
+		return 1
+	}
+	return 0
+}
+
+// ways chooses how each peer is reached and remembers what was chosen. It is the
+// loop's.
+type ways struct {
+	facts
+	self     fabric.Node      // name, id and labels
+	snapshot *fabric.Snapshot // which says by which plan a peer is sent to
+	chooser  *paths.Chooser
+	to       map[fabric.NodeID]*toPeer
+	count    [wayCount]int // families of peers
+	switches uint64        // changes of path, but for the first
+	pathless int           // peers with a family that there is no path to
+	// keeping: BGP has not yet told all of the family in this life, so what an
+	// earlier one had learnt stays.
+	keeping fabric.PerFamily[bool]
+	earlier map[paths.Key]inForce
+	watch   watching
+	known   gateways
+
+	offered []paths.Offer  // scratch
+	spare   kernel.Objects // scratch
+}
+
+func newWays(self fabric.Node) *ways {
+	return &ways{self: self, chooser: paths.New(), to: map[fabric.NodeID]*toPeer{}, earlier: map[paths.Key]inForce{}}
+}
+
+// prefer lists the paths to a peer, best first. While a migration has moved it,
+// those of the plan before are the way out.
+func (w *ways) prefer(p *fabric.Peer) []fabric.Path {
+	rules := w.in.Spec.PathRules
+	from := fabric.Sender{Labels: w.self.Labels, SeveralUplinks: len(w.in.Uplinks) > 1}
+	plan := w.plan(p)
+	out := plan.Prefer(rules, from, p.Labels)
+	if w.snapshot.Migration == nil || !w.snapshot.Moved(&w.self, &p.Node) {
+		return out
+	}
+	for _, path := range w.in.Spec.Plan().Prefer(rules, from, p.Labels) {
+		if !slices.Contains(out, path) {
+			out = append(out, path)
+		}
+	}
+	return out
+}
+
+// plan is the one by which a peer is sent to.
+func (w *ways) plan(p *fabric.Peer) fabric.Plan { return w.snapshot.PlanFor(&w.self, &p.Node) }
+
+// replanned reports whether a migration has moved a peer, or moved it back.
+func (w *ways) replanned(p *fabric.Peer) bool {
+	t := w.to[p.ID]
+	return t == nil || (t.IPv4.moved || t.IPv6.moved) != w.snapshot.Moved(&w.self, &p.Node)
+}
+
+// choose says where the routes to a peer are to lead now.
+func (w *ways) choose(r backends.Remote, a *armed, now time.Time) (next toPeer) {
+	was := w.to[r.ID]
+	var prefer []fabric.Path
+	for _, f := range fabric.Families {
+		if _, any := firstOf(r.Peer, f); !any {
+			continue
+		}
+		t := next.family(f)
+		if was != nil && was.family(f).way == wayKept && w.keeping.Get(f) && !w.facts.routed(r.Peer, f) {
+			t.way = wayKept
+			continue
+		}
+		if prefer == nil {
+			prefer = w.prefer(r.Peer)
+		}
+		w.offered = w.offers(w.offered[:0], r, f, a)
+		c := w.chooser.Choose(paths.Key{Peer: r.ID, Family: f}, prefer, w.offered, now)
+		if c.Next.Kind == "" {
+			c.Next = w.silent(prefer, c.Path)
+		}
+		w.lead(t, c, r, f)
+		t.moved = w.snapshot.Moved(&w.self, &r.Node)
+	}
+	return next
+}
+
+// silent is the path among those offered that would be used instead of the one
+// in use if it answered probes: it must be asked again.
+func (w *ways) silent(prefer []fabric.Path, inUse fabric.Path) fabric.Path {
+	for _, p := range prefer {
+		if p == inUse {
+			break
+		}
+		for i := range w.offered {
+			if o := &w.offered[i]; o.Path == p && o.State == paths.Up && o.Verdict == paths.Silent {
+				return p
+			}
+		}
+	}
+	return fabric.Path{}
+}
+
+// lead makes routes of a choice.
+func (w *ways) lead(t *routed, c paths.Choice, r backends.Remote, f fabric.Family) {
+	t.way, t.next = wayOf(c.Path), wayOf(c.Next)
+	switch t.way {
+	case wayNone:
+		if r.Down {
+			t.way = wayDead
+		}
+		return
+	case wayBGP:
+		t.id, t.each = w.learntIDs(r.Peer, f)
+	default:
+		t.id = backends.NexthopID(r.Index, f, c.Path)
+	}
+	t.mtu = int32(w.routeMTU(paths.Key{Peer: r.ID, Family: f}, c.Path, r.Peer))
+	t.heard = w.hearsay(r.ID, f, t)
+}
+
+// learntIDs are the objects by which BGP reaches the subnets of a family: one
+// id where it is the same for all.
+func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family) (id uint32, each []uint32) {
+	same := true
+	for prefix := range subnetsOf(p, f) {
+		via := w.fib.Via(prefix)
+		if id == 0 {
+			id = via
+		}
+		same = same && via == id
+	}
+	if same {
+		return id, nil
+	}
+	for prefix := range subnetsOf(p, f) {
+		each = append(each, w.fib.Via(prefix))
+	}
+	return 0, each
+}
+
+// inForce is what the routes of an earlier life of the agent said.
+type inForce struct {
+	path fabric.Path
+	mtu  int
+}
+
+// routeMTU is what the routes to a family of a peer must say of the size of
+// packets. What an earlier life had found out holds until the probes know.
+func (w *ways) routeMTU(k paths.Key, path fabric.Path, p *fabric.Peer) int {
+	most := backends.PeerMTU(w.in, w.plan(p), p)
+	found := w.ask(probe.Key{Peer: k.Peer, Family: k.Family, Path: path}).MTU
+	if had, ok := w.earlier[k]; ok {
+		if found > 0 || had.path != path {
+			delete(w.earlier, k)
+		} else {
+			found = had.mtu
+		}
+	}
+	if found > 0 {
+		most = min(most, found)
+	}
+	return backends.RouteMTU(w.in, k.Family, most)
+}
+
+// hearsay is what the probes say of the way in use and of the next, in a form
+// that is quick to compare.
+func (w *ways) hearsay(id fabric.NodeID, f fabric.Family, t *routed) (sum uint32) {
+	for _, at := range [2]way{t.way, t.next} {
+		sum <<= 16
+		if at > wayKept {
+			v := w.ask(probe.Key{Peer: id, Family: f, Path: w.path(at)})
+			sum |= uint32(v.MTU)<<2&0xffff | uint32(v.State)
+		}
+	}
+	return sum
+}
+
+// at is where a peer's routes lead.
+func (w *ways) at(id fabric.NodeID) *toPeer {
+	t := w.to[id]
+	if t == nil {
+		t = &toPeer{}
+		w.to[id] = t
+		w.count[unasked] += len(fabric.Families)
+	}
+	return t
+}
+
+// set remembers what was chosen for a peer.
+func (w *ways) set(id fabric.NodeID, next toPeer) {
+	t := w.at(id)
+	for _, f := range fabric.Families {
+		was, is := t.family(f), next.family(f)
+		if was.way != is.way || was.next != is.next {
+			w.watch.touch(paths.Key{Peer: id, Family: f})
+		}
+		if was.way > wayKept && is.way > wayKept && was.way != is.way {
+			w.switches++
+		}
+		w.count[was.way]--
+		w.count[is.way]++
+	}
+	w.pathless += next.pathless() - t.pathless()
+	*t = next
+}
+
+// forget ends what is remembered of a peer that is gone.
+func (w *ways) forget(id fabric.NodeID) {
+	w.set(id, toPeer{})
+	delete(w.to, id)
+	for _, f := range fabric.Families {
+		delete(w.earlier, paths.Key{Peer: id, Family: f})
+	}
+	w.chooser.Forget(id)
+}
+
+// counts are the families of peers by the kind of path.
+func (w *ways) counts() map[fabric.PathKind]int {
+	out := map[fabric.PathKind]int{}
+	for at := wayNone; at < wayCount; at++ {
+		out[at.kind()] += w.count[at]
+	}
+	return out
+}
