@@ -36,7 +36,7 @@ func change(ctx context.Context, s *store.Store, id string, how func(*fabric.Mig
 
 func (a *app) migratePauseCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "pause [REASON]", Short: "Stop a migration where it is", Args: args("[REASON]"),
+		Use: "pause [REASON...]", Short: "Stop a migration where it is", Args: cobra.ArbitraryArgs,
 		Long: "Stop a migration where it is: no node moves a further peer, and none moves back.\nBoth ways stay open, for as long as it takes. The reason is shown to others.",
 	}
 	cmd.RunE = func(cmd *cobra.Command, given []string) error {

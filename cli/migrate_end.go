@@ -85,7 +85,7 @@ func movedText(snap *fabric.Snapshot) string {
 func pauseWords(p *fabric.Pause, now time.Time) []string {
 	out := []string{pauseReason(p)}
 	if !p.At.IsZero() {
-		out[0] += fmt.Sprintf(" (%s ago)", span(now.Sub(p.At)))
+		out[0] = span(now.Sub(p.At)) + " ago, " + out[0]
 	}
 	out = append(out, "every node stays where it is: what has moved goes the new way, the rest the old")
 	if p.Node != "" && p.Peer != "" {

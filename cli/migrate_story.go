@@ -109,15 +109,14 @@ func (s *story) tellLeft(t tally, say func(string, ...string)) {
 
 // tellPhase closes the phase that was and opens the next.
 func (s *story) tellPhase(t tally, now time.Time, say func(string, ...string)) {
-	all := count(t.nodes, "node", "nodes")
 	was := s.phase
 	switch t.Phase {
 	case fabric.PhaseMoving:
 		if was == fabric.PhaseArming || was == fabric.PhaseChecking {
-			say("armed", all+" can receive both the old way and the new one")
+			say("armed", count(t.nodes, "node receives", "nodes receive")+" both the old way and the new one")
 		}
 	case fabric.PhaseMoved:
-		text := fmt.Sprintf("%s send the new way, %s in all", all, count(t.peersDone, "peer", "peers"))
+		text := fmt.Sprintf("%s the new way, %s in all", count(t.done, "node sends", "nodes send"), count(t.peersDone, "peer", "peers"))
 		if was == fabric.PhaseMoving && now.Sub(s.since) >= time.Second {
 			text += ", in " + span(now.Sub(s.since))
 		}
