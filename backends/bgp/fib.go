@@ -44,6 +44,7 @@ type fibRoute struct {
 	refused    refusal
 	listed     bool
 	claimed    bool
+	owed       bool // a claim has ended: given is where the claimer's route led
 }
 
 // none ends a list of routes.
@@ -188,17 +189,18 @@ func (f *FIB) Take() (remove, add kernel.Objects, moved []netip.Prefix) {
 		r.listed = false
 		want := r.wanted()
 		switch {
-		case want == r.given:
-		case r.claimed:
+		case r.claimed && want != r.given:
 			moved = append(moved, r.prefix)
-		case want == 0:
-			remove.Routes = append(remove.Routes, r.route(r.given))
-		default:
+		case want == r.given && !r.owed:
+		case want != 0:
 			if add.Routes == nil {
 				add.Routes = make([]kernel.Route, 0, len(f.listed))
 			}
 			add.Routes = append(add.Routes, r.route(want))
+		case !r.owed:
+			remove.Routes = append(remove.Routes, r.route(r.given))
 		}
+		r.owed = false
 		f.inForce += count(want) - count(r.given)
 		r.given = want
 		if r.set == nil {

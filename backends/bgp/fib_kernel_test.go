@@ -2,7 +2,6 @@ package bgp
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -48,14 +47,16 @@ func TestFIBInTheKernel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	w := newWorld(seed)
-	f, m := NewFIB(), &model{routes: make(map[netip.Prefix][]netip.Addr), hops: make(map[netip.Addr][]kernel.Hop)}
+	f, m := NewFIB(), newModel()
 	f.objects.mask = 127
+	h.SetWant(m.objects())
 	for range 40 {
 		for range 1 + w.IntN(10) {
 			w.step(f, m)
 		}
 		m.resolve(f)
-		remove, add, _ := f.Take()
+		remove, add, moved := f.Take()
+		m.follow(f, &remove, &add, moved)
 		h.Update(remove, add)
 		inSync(t, h)
 	}
@@ -67,7 +68,9 @@ func TestFIBInTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer anew.Close()
-	anew.SetWant(m.anew(w, 127).All())
+	second := m.anew(w, 127)
+	second.Take()
+	anew.SetWant(m.with(second.All()))
 	if r := inSync(t, anew); r.Writes != 0 {
 		t.Errorf("a new life writes %d changes", r.Writes)
 	}

@@ -16,11 +16,17 @@ import (
 // model is the FIB without its economies: what was learnt and what is known,
 // and where each route leads, computed from nothing.
 type model struct {
+	claimer
 	guard  Guard
 	routes map[netip.Prefix][]netip.Addr
 	hops   map[netip.Addr][]kernel.Hop
 }
 
+func newModel() *model {
+	return &model{claimer: newClaimer(), routes: make(map[netip.Prefix][]netip.Addr), hops: make(map[netip.Addr][]kernel.Hop)}
+}
+
+// ways is where each route leads that was learnt, whoever makes it.
 func (m *model) ways() map[string]string {
 	out := make(map[string]string)
 	for p, addrs := range m.routes {
@@ -105,10 +111,12 @@ func (w *world) step(f *FIB, m *model) {
 		if len(c.NextHops) == 0 {
 			delete(m.routes, c.Prefix)
 		}
-	case n < 97:
+	case n < 92:
 		a := w.addrs[w.IntN(len(w.addrs))]
 		m.hops[a] = w.hops(a)
 		f.Resolve(map[netip.Addr][]kernel.Hop{a: m.hops[a]})
+	case n < 97:
+		m.change(f, w.prefixes[w.IntN(len(w.prefixes)-3)], w.IntN(3)) // but for the last three, which are no peer's
 	default:
 		m.guard = w.guard()
 		f.Guard(m.guard)
@@ -128,15 +136,17 @@ func (m *model) resolve(f *FIB) {
 func text(o kernel.Objects) string { return o.String() }
 
 // TestFIBAgainstTheModel lives random lives, with ids so few that names meet
-// all the time. At each Take the differences so far make up All; each route
-// leads where the model says; no two objects have one id; and a FIB that
+// all the time, and a claimer that makes some of the routes. At each Take the
+// differences so far make up All; each route leads where the model says; no
+// two objects have one id; and a FIB that
 // learns the same anew, in another order, comes to the same ids.
 func TestFIBAgainstTheModel(t *testing.T) {
 	for _, mask := range []uint32{idMask, 255, 127} {
 		for seed := range uint64(30) {
 			w := newWorld(seed)
-			f, m, k := NewFIB(), &model{routes: make(map[netip.Prefix][]netip.Addr), hops: make(map[netip.Addr][]kernel.Hop)}, newTable()
+			f, m, k := NewFIB(), newModel(), newTable()
 			f.objects.mask = mask
+			k.apply(t, kernel.Objects{}, m.objects())
 			for range 60 {
 				for range 1 + w.IntN(10) {
 					w.step(f, m)
@@ -145,19 +155,21 @@ func TestFIBAgainstTheModel(t *testing.T) {
 				if w.IntN(4) == 0 {
 					_ = f.All() // must not disturb
 				}
-				remove, add, _ := f.Take()
+				remove, add, moved := f.Take()
+				m.follow(f, &remove, &add, moved)
 				k.apply(t, remove, add)
-				all := f.All()
+				all := m.with(f.All())
 				if diff := cmp.Diff(text(all), text(k.objects())); diff != "" {
 					t.Fatalf("mask %#x seed %d: All against the sum of the differences (-want +got):\n%s", mask, seed, diff)
 				}
-				if diff := cmp.Diff(m.ways(), ways(all)); diff != "" {
+				if diff := cmp.Diff(m.overlaid(m.ways()), ways(all)); diff != "" {
 					t.Fatalf("mask %#x seed %d: against the model (-want +got):\n%s", mask, seed, diff)
 				}
 				if len(f.objects.byID) != len(f.objects.byName) {
 					t.Fatalf("mask %#x seed %d: %d ids for %d objects", mask, seed, len(f.objects.byID), len(f.objects.byName))
 				}
-				checkCounts(t, f, all, len(m.routes))
+				m.check(t)
+				checkCounts(t, f, len(m.ways()), len(m.routes))
 			}
 			if diff := cmp.Diff(text(f.All()), text(m.anew(w, mask).All())); diff != "" {
 				t.Fatalf("mask %#x seed %d: a new life in another order (-old +new):\n%s", mask, seed, diff)
@@ -169,19 +181,19 @@ func TestFIBAgainstTheModel(t *testing.T) {
 	}
 }
 
-func checkCounts(t *testing.T, f *FIB, all kernel.Objects, learnt int) {
+func checkCounts(t *testing.T, f *FIB, reached, learnt int) {
 	t.Helper()
 	groups := 0
-	for _, n := range all.Nexthops {
+	for _, n := range f.All().Nexthops {
 		groups += groupCount(n)
 	}
 	got := [3]int{}
 	got[0], got[1], got[2] = f.Len()
-	if want := [3]int{len(all.Routes), groups, learnt - len(all.Routes)}; got != want {
+	if want := [3]int{reached, groups, learnt - reached}; got != want {
 		t.Errorf("Len: got %v, want %v", got, want)
 	}
-	if r, a, _ := f.Take(); len(r.Nexthops)+len(r.Routes)+len(a.Nexthops)+len(a.Routes) != 0 {
-		t.Errorf("a second Take gives %v and %v", r, a)
+	if r, a, moved := f.Take(); len(r.Nexthops)+len(r.Routes)+len(a.Nexthops)+len(a.Routes)+len(moved) != 0 {
+		t.Errorf("a second Take gives %v and %v, and moves %v", r, a, moved)
 	}
 }
 
@@ -191,6 +203,9 @@ func (m *model) anew(w *world, mask uint32) *FIB {
 	f.objects.mask = mask
 	prefixes := slices.SortedFunc(maps.Keys(m.routes), comparePrefixes)
 	w.Shuffle(len(prefixes), func(i, j int) { prefixes[i], prefixes[j] = prefixes[j], prefixes[i] })
+	for p := range m.claims {
+		f.Claim(p, true)
+	}
 	for _, p := range prefixes {
 		f.Learn([]Change{{Prefix: p, NextHops: m.routes[p]}})
 		if w.IntN(3) == 0 {

@@ -79,7 +79,14 @@ func (k *table) apply(t *testing.T, remove, add kernel.Objects) {
 		}
 		k.routes[r.RouteKey] = r
 	}
+	come := make(map[kernel.RouteKey]bool, len(add.Routes))
+	for _, r := range add.Routes {
+		come[r.RouteKey] = true
+	}
 	for _, r := range remove.Routes {
+		if come[r.RouteKey] {
+			continue // replaced
+		}
 		if k.routes[r.RouteKey] != r {
 			t.Errorf("%v is removed, there is %v", r, k.routes[r.RouteKey])
 		}

@@ -14,7 +14,8 @@ import (
 // When a claim begins, given is the route that the FIB had made, if there is
 // one: it is the caller's from now on, to be removed or replaced as one of the
 // caller's own. When a claim ends, the next Take makes the FIB's route again,
-// and the caller removes its own in the same Host.Update or before.
+// and the caller removes its own in the same Host.Update or before; if the claim
+// begins again before that, all is as if it had not ended.
 func (f *FIB) Claim(p netip.Prefix, on bool) (given kernel.Route, had bool) {
 	p = p.Masked()
 	if _, claimed := f.claims[p]; claimed == on || !p.IsValid() {
@@ -31,13 +32,17 @@ func (f *FIB) Claim(p netip.Prefix, on bool) (given kernel.Route, had bool) {
 	}
 	r := &f.routes[slot]
 	r.claimed = on
-	if on {
-		return r.route(r.given), r.given != 0
+	if !on {
+		r.owed = true
+		f.list(slot)
+		return kernel.Route{}, false
 	}
-	f.inForce -= count(r.given)
-	r.given = 0
-	f.list(slot)
-	return kernel.Route{}, false
+	had = r.given != 0 && !r.owed
+	r.owed = false
+	if had {
+		given = r.route(r.given)
+	}
+	return given, had
 }
 
 // Via is the id of the nexthop object or group by which a prefix is reached, as
