@@ -23,7 +23,9 @@ type SessionOptions struct {
 	Instance string
 	// CacheFile keeps the last good snapshot; empty: none is kept.
 	CacheFile string
-	// Snapshots and Lease are called from Run's goroutine, one at a time.
+	// Snapshots and Lease are called from Run's goroutine, one at a time. What
+	// Snapshots tells SetSelf is heeded before anything is written: a node that
+	// starts does not unsay what it can say only when it knows the fabric.
 	Snapshots func(*fabric.Snapshot)
 	Lease     func(Lease)
 	Log       *logrus.Entry
@@ -253,6 +255,7 @@ func (ss *Session) deliver() {
 	ss.mu.Unlock()
 	ss.logHold(snap.Hold)
 	ss.opt.Snapshots(snap)
+	ss.want, ss.selfErr = ss.wantedSelf() // what it makes of the node counts from the next write on
 	ss.remember(snap)
 }
 
