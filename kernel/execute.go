@@ -125,6 +125,9 @@ func (r *pass) accepted(o op) {
 	if wanted && o.verb == destroy {
 		r.stale = true // one of two at its key, see routeVerb
 	}
+	if o.kind == routes && o.verb == change && mtuChanges(&r.state.routes.entries[o.slot]) {
+		r.outlearnt = true
+	}
 }
 
 func (r *pass) refused(o op, err error) {

@@ -36,6 +36,7 @@ type Host struct {
 	staleNAT    bool // the nftables table must be read
 	staleSysctl bool // the sysctls must be read
 	staleHost   bool // devices and addresses must be dumped
+	outlearnt   bool // what the kernel learnt of paths must be forgotten
 	settled     bool // a Sync has ended with everything in place
 
 	batch rtnl.Batch

@@ -52,6 +52,7 @@ func (h *Host) Sync() (Report, error) {
 		return r.report, err
 	}
 	h.state.tidy()
+	r.forget()
 	r.conclude()
 	h.settled = h.settled || r.report.InSync
 	h.waiter.rearm()
