@@ -98,6 +98,10 @@ func (a *agent) Collect(out chan<- prometheus.Metric) {
 	}
 	a.collectPeers(in, gauge)
 	a.collectBGP(gauge, counter)
+	a.collectPaths(gauge, counter)
+	if in.snapshot != nil {
+		collectMigration(in.snapshot, a.self.Name, gauge)
+	}
 }
 
 func (a *agent) collectPeers(in inputs, gauge emit) {

@@ -93,27 +93,36 @@ func doubt(o paths.Offer) []string {
 	return nil
 }
 
-// peerPaths says how peers are reached and why, and by what ways they could be:
-// the peer of this name, or all where it is empty. It runs in the loop's
-// goroutine.
-func (l *loop) peerPaths(name string) []api.PeerPaths {
-	out := []api.PeerPaths{}
+// peersAfter are the first few peers whose ids are above one: other work gets
+// its turn between two parts of a long list. It runs in the loop's goroutine.
+func (l *loop) peersAfter(id fabric.NodeID, most int) (out []*fabric.Peer) {
 	if !l.want.known {
-		return out
+		return nil
 	}
-	for _, p := range l.want.peers {
-		if p.ID == l.want.input.Self || name != "" && p.Name != name {
-			continue
+	at, found := slices.BinarySearchFunc(l.want.peers, id, func(p *fabric.Peer, id fabric.NodeID) int { return strings.Compare(string(p.ID), string(id)) })
+	if found {
+		at++
+	}
+	for _, p := range l.want.peers[at:] {
+		if len(out) == most {
+			break
 		}
-		row := api.PeerPaths{Name: p.Name, ID: p.ID, Alive: p.Alive, Families: []api.FamilyPath{}}
-		for _, f := range fabric.Families {
-			if _, any := firstOf(p, f); any {
-				row.Families = append(row.Families, l.want.familyPath(p, f))
-			}
+		if p.ID != l.want.input.Self {
+			out = append(out, p)
 		}
-		out = append(out, row)
 	}
 	return out
+}
+
+// peerPaths says how a peer is reached and why, and by what ways it could be.
+func (w *wanted) peerPaths(p *fabric.Peer) api.PeerPaths {
+	row := api.PeerPaths{Name: p.Name, ID: p.ID, Alive: p.Alive, Families: []api.FamilyPath{}}
+	for _, f := range fabric.Families {
+		if _, any := firstOf(p, f); any {
+			row.Families = append(row.Families, w.familyPath(p, f))
+		}
+	}
+	return row
 }
 
 func (w *wanted) familyPath(p *fabric.Peer, f fabric.Family) api.FamilyPath {

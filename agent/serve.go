@@ -38,6 +38,7 @@ func (a *agent) serveControl(ctx context.Context) error {
 		a.session.ReleaseHold()
 	})
 	a.bgpPages(mux)
+	a.pathPages(mux)
 	path := filepath.Join(a.cfg.RunDir, api.Socket)
 	// The lock on the run directory is ours, so a socket there is a leftover.
 	if err := ignoreMissing(os.Remove(path)); err != nil {

@@ -38,12 +38,7 @@ func (a *agent) bgpPages(mux *http.ServeMux) {
 			return a.why(ctx, r.URL.Query().Get("prefix"))
 		},
 	} {
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), listTimeout)
-			defer cancel()
-			v, err := page(ctx, r)
-			writeAnswer(w, v, err)
-		})
+		mux.HandleFunc("GET "+path, listed(page))
 	}
 	mux.HandleFunc("POST "+api.PathBGPShutdown, func(w http.ResponseWriter, r *http.Request) {
 		a.log.Warn("BGP shutdown asked for by the operator or the service manager")
@@ -51,6 +46,19 @@ func (a *agent) bgpPages(mux *http.ServeMux) {
 		writeAnswer(w, nil, a.routing.Shutdown(r.Context()))
 	})
 }
+
+// listed serves a page, in the time that a long list may take.
+func listed(page answer) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), listTimeout)
+		defer cancel()
+		v, err := page(ctx, r)
+		writeAnswer(w, v, err)
+	}
+}
+
+// errBusy is the answer of a loop that gives none.
+var errBusy = errors.New("the reconcile loop does not answer: it is busy or waits for the kernel")
 
 // writeAnswer sends a value, or an error with the status that fits.
 func writeAnswer(w http.ResponseWriter, v any, err error) {
@@ -135,7 +143,7 @@ func (a *agent) bgpRoutes(ctx context.Context, r *http.Request) (any, error) {
 			}
 		})
 		if err != nil {
-			return nil, errors.New("the reconcile loop does not answer: it is busy or waits for the kernel")
+			return nil, errBusy
 		}
 	}
 	return out, nil

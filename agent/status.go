@@ -28,6 +28,7 @@ func (a *agent) status(ctx context.Context) *api.Status {
 	}
 	if in.snapshot != nil {
 		s.Hold, s.Problems = in.snapshot.Hold, in.snapshot.Problems
+		s.Migration = migrationStatus(in.snapshot, a.self.Name)
 	}
 	s.Problems = append(slices.Clip(s.Problems), a.routing.Status().Problems...)
 	a.fromLoop(s)
