@@ -1,8 +1,8 @@
 // Package backends turns what is known of the fabric into the kernel objects
 // that this host should have. Base is what is there whoever the peers are; for
 // each peer there are the ways to it (Direct, vxlan.Arm, and bgp.FIB for what
-// the routers told), all of which are armed whichever is in use, and Routes,
-// which lead to the one that is. What is desired is the union, so a change of
+// the routers told), all of which are armed whichever is in use, and a Route to
+// each of its subnets, which leads to the one that is. What is desired is the union, so a change of
 // one peer costs one peer: the agent takes away what was said of it before and
 // adds what is said now. Everything here is pure, but for the FIB's and the
 // chooser's memory: no I/O, only the vocabulary, the configuration and the

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"github.com/weft-net/weft/fabric"
-	"github.com/weft-net/weft/kernel"
 )
 
 // Overheads of VXLAN in bytes: outer IP header, UDP, VXLAN and the inner
@@ -113,33 +112,4 @@ func RouteMTU(in Input, f fabric.Family, most int) int {
 		return 0
 	}
 	return most
-}
-
-// Via is what the routes to a peer's subnets lead to.
-type Via struct {
-	Nexthop     uint32 // id of a nexthop object or group; 0: there is no way
-	MTU         int    // bytes, see RouteMTU; 0: the routes say nothing
-	Unreachable bool   // senders are told that there is no way
-}
-
-// Route leads to one of a peer's subnets. It is false where there is to be
-// none.
-func Route(p netip.Prefix, via Via) (kernel.Route, bool) {
-	r := kernel.Route{RouteKey: kernel.RouteKey{Dst: p, Metric: kernel.Metric}, Nexthop: via.Nexthop, MTU: via.MTU}
-	if via.Unreachable {
-		r.Type, r.Nexthop, r.MTU = kernel.Unreachable, 0, 0
-	}
-	return r, via.Unreachable || via.Nexthop != 0
-}
-
-// Routes leads all of r's subnets of a family the same way.
-func Routes(objs *kernel.Objects, r Remote, f fabric.Family, via Via) {
-	for _, s := range r.Subnets {
-		if fabric.FamilyOf(s.Prefix.Addr()) != f {
-			continue
-		}
-		if route, ok := Route(s.Prefix, via); ok {
-			objs.Routes = append(objs.Routes, route)
-		}
-	}
 }

@@ -1,7 +1,9 @@
 package vxlan
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/weft-net/weft/backends"
@@ -52,7 +54,15 @@ func remote(v4, v6 string, change func(*backends.Remote)) backends.Remote {
 	return r
 }
 
-func TestBase(t *testing.T) {
+func TestDevices(t *testing.T) {
+	newer := fabric.VXLANSpec{VNI: 1, Port: 8472, DirectRouting: true, Generation: 1}
+	to := func(change func(*fabric.Plan)) func(*backends.Input) {
+		return func(in *backends.Input) {
+			plan := in.Spec.Plan()
+			change(&plan)
+			in.Plans = []fabric.Plan{in.Spec.Plan(), plan}
+		}
+	}
 	tests := []struct {
 		name   string
 		change func(*backends.Input)
@@ -61,55 +71,62 @@ func TestBase(t *testing.T) {
 		{"ipv4-only", func(in *backends.Input) {
 			in.Spec.Network.IPv6 = netip.Prefix{}
 			in.Subnets = in.Subnets[:1]
-			in.Spec.Masquerade.Except = []netip.Prefix{netip.MustParsePrefix("198.19.0.0/16"), netip.MustParsePrefix("198.18.0.0/16")}
 		}},
 		{"ipv6-underlay", func(in *backends.Input) {
 			in.Underlay.Addrs.IPv4 = netip.Addr{}
-			in.Underlay.AcceptRA = true
 			in.Spec.VXLAN.UDPChecksum = true
 		}},
 		{"loopback-address-fixed-mtu-no-lease", func(in *backends.Input) {
 			in.Underlay.Interface = ""
 			in.Subnets = nil
 			in.Spec.VXLAN.MTU = 1400
-			in.Spec.Masquerade.Enabled = false
+		}},
+		{"not-used", func(in *backends.Input) { in.Spec.Backend, in.Spec.Overlay = "bgp", fabric.OverlayNever }},
+		{"a-fallback", func(in *backends.Input) { in.Spec.Backend = "bgp" }},
+		{"to-another-port", to(func(p *fabric.Plan) { p.VXLAN = newer })},
+		{"from-another-port", func(in *backends.Input) { // the earlier one is gone
+			in.Spec.VXLAN = newer
+		}},
+		{"to-a-smaller-mtu", to(func(p *fabric.Plan) { p.VXLAN.MTU = 1300 })},
+		{"to-none", to(func(p *fabric.Plan) { p.Backend, p.Overlay = "bgp", fabric.OverlayNever })},
+		{"from-none", func(in *backends.Input) {
+			overlay := in.Spec.Plan()
+			in.Spec.Backend, in.Spec.Overlay = "bgp", fabric.OverlayNever
+			in.Plans = []fabric.Plan{in.Spec.Plan(), overlay}
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			golden.Compare(t, "base-"+tt.name+".txt", Backend{}.Base(input(tt.change)).String())
+			golden.Compare(t, "devices-"+tt.name+".txt", Devices(input(tt.change)).String())
 		})
 	}
 }
 
-func TestPeer(t *testing.T) {
+func TestArm(t *testing.T) {
 	tests := []struct {
 		name   string
 		input  func(*backends.Input)
 		remote backends.Remote
 	}{
-		{"same-segment", nil, remote("198.18.0.2", "2001:2:0:1::2", nil)},
-		{"other-segment", nil, remote("198.18.9.2", "2001:2:0:9::2", nil)},
-		{"same-segment-ipv4-underlay-only", nil, remote("198.18.0.2", "", nil)},
-		{"direct-routing-off", func(in *backends.Input) { in.Spec.VXLAN.DirectRouting = false }, remote("198.18.0.2", "2001:2:0:1::2", nil)},
-		{"peer-takes-no-direct", nil, remote("198.18.0.2", "", func(r *backends.Remote) { r.Receives = []fabric.PathKind{fabric.PathVXLAN} })},
-		{"peer-takes-no-vxlan", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.Receives = nil })},
+		{"dual-stack", nil, remote("198.18.9.2", "2001:2:0:9::2", nil)},
+		{"on-the-same-segment", nil, remote("198.18.0.2", "2001:2:0:1::2", nil)},
+		{"newer", func(in *backends.Input) { in.Spec.VXLAN.Generation = 1 }, remote("198.18.9.2", "", nil)},
+		{"takes-no-vxlan", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.Receives = nil })},
 		{"ipv6-underlay", func(in *backends.Input) { in.Underlay.Addrs.IPv4 = netip.Addr{} }, remote("", "2001:2:0:9::2", nil)},
 		{"no-common-family", nil, remote("", "2001:2:0:9::2", nil)},
 		{"no-vtep-mac", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.VTEPMAC = fabric.MAC{} })},
-		{"smaller-mtu", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.MTU = 1400 })},
-		{"mtu-of-nonsense", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.MTU = 60 })},
-		{"larger-mtu", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.MTU = 9000 })},
 		{"down", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.Down = true })},
+		{"one-family", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.Subnets = r.Subnets[:2] })},
 		{"no-subnets", nil, remote("198.18.9.2", "", func(r *backends.Remote) { r.Subnets = nil })},
 	}
+	var text strings.Builder
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var objs kernel.Objects
-			way := Backend{}.Peer(&objs, input(tt.input), tt.remote)
-			golden.Compare(t, "peer-"+tt.name+".txt", "way "+string(way.Kind)+": "+way.Reason+"\n"+objs.String())
-		})
+		var objs kernel.Objects
+		in := input(tt.input)
+		via, reason := Arm(&objs, in, tt.remote, in.Spec.VXLAN)
+		fmt.Fprintf(&text, "# %s: %s\nipv4 %#x, ipv6 %#x\n%s\n", tt.name, reason, via.IPv4, via.IPv6, objs)
 	}
+	golden.Compare(t, "arm.txt", text.String())
 }
 
 // A device that is made anew, on whatever machine, must be the one that peers
