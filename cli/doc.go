@@ -11,6 +11,8 @@
 //	1  refused or failed; the line on standard error says why
 //	2  the command line, the configuration or an object's file is wrong
 //	3  the answer is no: `diff` found differences, `status` a node not ready,
-//	   `bgp peers` a session down, `bgp why` a fault
+//	   `peers` one that cannot be reached, `bgp peers` a session down, `bgp why` a
+//	   fault, `migrate --dry-run` a check that fails, `migrate status` a migration
+//	   paused or refused; or `migrate` was ended before the migration, which goes on
 //	4  etcd or the agent cannot be asked
 package cli

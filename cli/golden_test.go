@@ -104,6 +104,11 @@ func brokenStatus() *api.Status {
 	s.Conflicts = []string{"route 10.244.7.0/24: held by protocol 186"}
 	s.Failed = []string{"route 10.244.3.0/24: network is unreachable"}
 	s.Repaired = map[string]uint64{"route": 2, "neigh": 1, "link": 0}
+	for _, peer := range []string{"rack2-host1", "rack4-host2", "rack4-host1", "rack4-host3", "rack4-host4", "rack4-host5", "rack4-host6"} {
+		s.Reduced = append(s.Reduced, api.Reduced{Peer: peer, Family: "ipv4", Path: "bgp", MTU: 1400, Full: 1500, Since: noon})
+	}
+	s.Silent = []string{"rack5-host1", "rack5-host2", "rack5-host3", "rack5-host4"}
+	s.Migration = &api.Migration{Phase: "moving", Moved: 12, Total: 35, Paused: "rack1-host2: rack2-host1: 3 of 10 probes of 1500 bytes were lost by bgp (ipv4)", Reason: "waits for its turn, behind rack1-host2"}
 	return s
 }
 

@@ -63,8 +63,9 @@ Exit codes:
   0  done
   1  refused or failed; the line on standard error says why
   2  the command line, the configuration or an object's file is wrong
-  3  the answer is no: diff found differences, status a node not ready, bgp peers
-     a session down, bgp why a fault
+  3  the answer is no: diff found differences, status a node not ready, peers one
+     that cannot be reached, bgp peers a session down, bgp why a fault, migrate a
+     check that fails; or migrate was ended before the migration, which goes on
   4  etcd or the agent cannot be asked`
 
 func (a *app) root() *cobra.Command {

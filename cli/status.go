@@ -110,6 +110,9 @@ func statusText(s *api.Status, b *api.BGP, now time.Time, wide bool) string {
 	if b != nil && b.Enabled {
 		say("bgp", bgpWords(b))
 	}
+	if m := s.Migration; m != nil {
+		say("migration", migrationLines(m)...)
+	}
 	say("repaired", repairedWords(s.Repaired))
 	if h := s.Hold; h != nil {
 		say("hold", holdWords(h, now), "`weft hold release` lets them go if that was meant")
@@ -119,6 +122,10 @@ func statusText(s *api.Status, b *api.BGP, now time.Time, wide bool) string {
 	}
 	say("conflict", s.Conflicts...)
 	say("failed", s.Failed...)
+	say("drops", dropsWords(s.Reduced)...)
+	if len(s.Silent) > 0 {
+		say("silent", fmt.Sprintf("%s: the path in use answers no probe; see `weft peers NAME`", some(s.Silent, 3)))
+	}
 	say("peers", peersWords(s.Peers))
 	if len(s.Peers) > 0 {
 		out.WriteString("\n" + peersTable(s.Peers, wide).String())
@@ -127,6 +134,33 @@ func statusText(s *api.Status, b *api.BGP, now time.Time, wide bool) string {
 		out.WriteString("\n! the kernel does not hold all of it\n")
 	}
 	return out.String()
+}
+
+// migrationLines say how far a migration is on this node.
+func migrationLines(m *api.Migration) []string {
+	out := []string{fmt.Sprintf("%s, %d of %s here", m.Phase, m.Moved, count(m.Total, "peer", "peers"))}
+	if m.Paused != "" {
+		out = append(out, "paused: "+m.Paused)
+	}
+	if m.Reason != "" {
+		out = append(out, m.Reason)
+	}
+	return append(out, "`weft migrate status` has all nodes")
+}
+
+// dropsWords name the paths that drop packets of full size, the first few.
+func dropsWords(reduced []api.Reduced) (out []string) {
+	const most = 5
+	reduced = slices.SortedFunc(slices.Values(reduced), func(a, b api.Reduced) int {
+		return cmp.Or(strings.Compare(a.Peer, b.Peer), strings.Compare(a.Family, b.Family))
+	})
+	for i, r := range reduced {
+		if i == most {
+			return append(out, fmt.Sprintf("and %s", count(len(reduced)-most, "path more", "paths more")))
+		}
+		out = append(out, fmt.Sprintf("%s by %s (%s): %d bytes arrive, %d do not", r.Peer, r.Path, r.Family, r.MTU, r.Full))
+	}
+	return out
 }
 
 // holdWords says how much of what is held back, for how long and why.
