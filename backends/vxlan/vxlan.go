@@ -33,12 +33,13 @@ func Receives() []fabric.PathKind {
 	return []fabric.PathKind{fabric.PathVXLAN, fabric.PathDirect}
 }
 
-// Overlays are those that nodes may use by any of the plans, each generation
-// once. Plans of one generation differ in what pods send at most.
+// Overlays are those that nodes may use by any of the plans, one of even and one
+// of odd generation at most, as everything of theirs is named by that. Plans of
+// one generation differ in what pods send at most.
 func Overlays(in backends.Input) []fabric.VXLANSpec {
 	var out []fabric.VXLANSpec
 	for _, p := range in.InForce() {
-		known := slices.ContainsFunc(out, func(o fabric.VXLANSpec) bool { return o.Generation == p.VXLAN.Generation })
+		known := slices.ContainsFunc(out, func(o fabric.VXLANSpec) bool { return o.Generation&1 == p.VXLAN.Generation&1 })
 		if !known && p.Uses(in.Spec.PathRules, fabric.PathVXLAN) {
 			out = append(out, p.VXLAN)
 		}

@@ -87,6 +87,7 @@ func TestDevices(t *testing.T) {
 		{"from-another-port", func(in *backends.Input) { // the earlier one is gone
 			in.Spec.VXLAN = newer
 		}},
+		{"to-a-generation-too-far", to(func(p *fabric.Plan) { p.VXLAN.VNI, p.VXLAN.Generation = 2, 2 })}, // no record of weft's
 		{"to-a-smaller-mtu", to(func(p *fabric.Plan) { p.VXLAN.MTU = 1300 })},
 		{"to-none", to(func(p *fabric.Plan) { p.Backend, p.Overlay = "bgp", fabric.OverlayNever })},
 		{"from-none", func(in *backends.Input) {
