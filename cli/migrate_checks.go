@@ -14,64 +14,63 @@ import (
 const mostRows = 20
 
 // theChecks in the order in which they are shown; others come behind them.
-var theChecks = [...]string{"version", "mtu", "rp_filter", "firewall", "sessions", "probes"}
+var theChecks = [...]string{"version", "plan", "mtu", "firewall", "overlay", "rp_filter", "sessions", "probes"}
 
-// whatToDo about a check that does not pass.
-func whatToDo(check string) string {
-	switch check {
-	case "version":
-		return "upgrade weftd there"
-	case "mtu":
-		return "raise the MTU of its underlay, or set a smaller one for the pods (--mtu of `weft migrate vxlan`)"
-	case "rp_filter":
-		return "let it be 0 or 2 there (sysctl net.ipv4.conf.*.rp_filter): 1 drops what arrives by another interface"
-	case "firewall":
-		return "let the new way pass there, in and forwarded"
-	case "sessions":
-		return "`weft bgp peers` there says why"
-	case "probes":
-		return "`weft peers` there shows what each way says"
-	}
-	return ""
-}
-
-// checksText is what the nodes found before anything moves: a table, and below
-// it in words what failed, and what to do about it.
+// checksText is what the nodes found before anything moves: a table of what is
+// not well anywhere, and below it the nodes' own words, which say what to do.
 func checksText(snap *fabric.Snapshot) string {
-	var names []string
-	var rows []*fabric.Peer
-	quiet := 0
-	for _, p := range byName(snap.Peers) {
-		r := snap.Report(p.Name)
-		if len(r.Checks) == 0 {
-			continue
-		}
-		for _, c := range r.Checks {
-			if !slices.Contains(names, c.Name) {
-				names = append(names, c.Name)
-			}
-		}
-		if len(snap.Peers) > mostRows && !slices.ContainsFunc(r.Checks, noteworthy) {
-			quiet++
-			continue
-		}
-		rows = append(rows, p)
-	}
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(place(a), place(b)) })
-	t := newTable(false, append([]string{"NODE…"}, headings(names)...)...)
-	for _, p := range rows {
-		t.add(append([]string{p.Name}, results(snap.Report(p.Name), names)...)...)
-	}
 	var b strings.Builder
-	b.WriteString(t.String())
-	if quiet > 0 {
-		fmt.Fprintf(&b, "%s: all ok\n", count(quiet, "other node", "other nodes"))
-	}
 	say := sayer(&b, false)
+	well, unwell, nodes := sortChecks(snap)
+	if len(unwell) > 0 {
+		b.WriteString(checksTable(snap, unwell).String())
+	}
+	if len(well) > 0 {
+		say("checked", fmt.Sprintf("%s, ok everywhere: %s", count(nodes, "node", "nodes"), strings.Join(well, ", ")))
+	}
 	for _, f := range findings(snap) {
-		say(f.margin(), f.words()...)
+		say(f.margin(), f.words())
 	}
 	return b.String()
+}
+
+// sortChecks tells the checks that pass on every node from those that do not.
+func sortChecks(snap *fabric.Snapshot) (well, unwell []string, nodes int) {
+	all, bad := map[string]bool{}, map[string]bool{}
+	for _, p := range snap.Peers {
+		checks := snap.Report(p.Name).Checks
+		if len(checks) > 0 {
+			nodes++
+		}
+		for _, c := range checks {
+			all[c.Name] = true
+			bad[c.Name] = bad[c.Name] || noteworthy(c)
+		}
+	}
+	for name := range all {
+		if bad[name] {
+			unwell = append(unwell, name)
+		} else {
+			well = append(well, name)
+		}
+	}
+	byPlace := func(a, b string) int { return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a, b)) }
+	slices.SortFunc(well, byPlace)
+	slices.SortFunc(unwell, byPlace)
+	return well, unwell, nodes
+}
+
+// checksTable has a line for each node that has looked. Of many nodes it leaves
+// those out of which there is nothing to say.
+func checksTable(snap *fabric.Snapshot, names []string) *table {
+	t := newTable(false, append([]string{"NODE…"}, headings(names)...)...)
+	for _, p := range byName(snap.Peers) {
+		r := snap.Report(p.Name)
+		if len(r.Checks) > 0 && (len(snap.Peers) <= mostRows || slices.ContainsFunc(r.Checks, noteworthy)) {
+			t.add(append([]string{p.Name}, results(r, names)...)...)
+		}
+	}
+	return t
 }
 
 func byName(peers []*fabric.Peer) []*fabric.Peer {
@@ -97,22 +96,24 @@ func headings(names []string) []string {
 	return out
 }
 
-// results are a node's, by the names of checks: "-" for one that it did not make.
+// results are a node's, by the names of checks, the worst of each; "-" for one
+// that it did not make.
 func results(r fabric.MigrationReport, names []string) []string {
 	out := make([]string, len(names))
 	for i, name := range names {
-		out[i] = "-"
+		worst := 0
 		for _, c := range r.Checks {
 			if c.Name == name {
-				out[i] = c.Result
-			}
-			if c.Name == name && c.Result == fabric.CheckFailed {
-				out[i] = "FAILED"
+				worst = max(worst, slices.Index(severity[:], c.Result)+1)
 			}
 		}
+		out[i] = [...]string{"-", "ok", "warn", "FAILED"}[worst]
 	}
 	return out
 }
+
+// severity of the results, the worst last.
+var severity = [...]string{fabric.CheckOK, fabric.CheckWarning, fabric.CheckFailed}
 
 // finding is what several nodes found alike.
 type finding struct {
@@ -148,11 +149,7 @@ func (f finding) margin() string {
 	return f.Result
 }
 
-// words say what was found where, and what to do.
-func (f finding) words() []string {
-	out := []string{fmt.Sprintf("%s on %s: %s", f.Name, some(f.nodes, 3), cmp.Or(f.Text, "it does not say why"))}
-	if todo := whatToDo(f.Name); todo != "" {
-		out = append(out, "-> "+todo)
-	}
-	return out
+// words say what was found and where.
+func (f finding) words() string {
+	return fmt.Sprintf("%s on %s: %s", f.Name, some(f.nodes, 3), cmp.Or(f.Text, "it does not say why"))
 }

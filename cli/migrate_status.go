@@ -39,7 +39,7 @@ func stateOf(snap *fabric.Snapshot) migrationState {
 	}
 	return migrationState{
 		Migration: snap.Migration, Phase: t.Phase, Waiting: t.Waiting, Left: t.why, Unready: unready,
-		NodesMoved: t.done, Nodes: t.nodes, PeersMoved: t.peersDone, Peers: t.peersAll, Reports: snap.Reports,
+		NodesMoved: t.done, Nodes: t.movers, PeersMoved: t.peersDone, Peers: t.peersAll, Reports: snap.Reports,
 	}
 }
 
@@ -94,7 +94,7 @@ func migrationText(snap *fabric.Snapshot, now time.Time, wide bool) string {
 	told := story{}
 	told.tellLeft(t, say)
 	for _, x := range findings(snap) {
-		say(x.margin(), x.words()...)
+		say(x.margin(), x.words())
 	}
 	b.WriteString("\n" + reportsTable(t, wide).String())
 	if t.Phase == fabric.PhaseMoved && m.Pause == nil {

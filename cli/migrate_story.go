@@ -168,7 +168,7 @@ func (s *story) line(t tally, now time.Time) (what, text string) {
 	case fabric.PhaseArming:
 		text = fmt.Sprintf("%d of %s both ways", t.armed, count(t.nodes, "node receives", "nodes receive"))
 	case fabric.PhaseMoving:
-		text = fmt.Sprintf("%d of %s, %d of %s", t.done, count(t.nodes, "node", "nodes"), t.peersDone, count(t.peersAll, "peer", "peers"))
+		text = fmt.Sprintf("%d of %s, %d of %s", t.done, count(t.movers, "node", "nodes"), t.peersDone, count(t.peersAll, "peer", "peers"))
 		text += s.estimate(t.peersAll-t.peersDone, t.peersDone-s.first, t.rate, now)
 	case fabric.PhaseUndoing:
 		text = fmt.Sprintf("%s and %s to go back", count(len(t.Waiting), "node", "nodes"), count(t.peersDone, "peer", "peers"))

@@ -126,8 +126,8 @@ func TestStory(t *testing.T) {
 func TestStoryOfTrouble(t *testing.T) {
 	out := &telling{now: noon}
 	failed := allOK()
-	failed[4] = fabric.Check{Name: "sessions", Result: fabric.CheckFailed, Text: "none of 2 sessions is established: tors/198.18.1.1: connection refused: nothing listens on TCP port 179 of the far end"}
-	failed[2] = fabric.Check{Name: "rp_filter", Result: fabric.CheckFailed}
+	failed[6] = fabric.Check{Name: "sessions", Result: fabric.CheckFailed, Text: "none of 2 sessions is established: tors/198.18.1.1: connection refused: nothing listens on TCP port 179 of the far end"}
+	failed[5] = fabric.Check{Name: "rp_filter", Result: fabric.CheckFailed}
 	s := next(moving(), func(s *fabric.Snapshot) {
 		reports(s, fabric.MigrationReport{Checks: allOK()})
 		reports(s, fabric.MigrationReport{Checks: failed}, "rack2-host1", "rack2-host2")
@@ -178,7 +178,7 @@ func TestChecksOfManyNodes(t *testing.T) {
 	}
 	reports(s, fabric.MigrationReport{Checks: allOK()})
 	failed := allOK()
-	failed[1] = fabric.Check{Name: "mtu", Result: fabric.CheckFailed, Text: "the underlay carries 1500 bytes, the pods' packets have 8950"}
+	failed[2] = fabric.Check{Name: "mtu", Result: fabric.CheckFailed, Text: "the underlay carries 1500 bytes, the pods' packets have 8950"}
 	reports(s, fabric.MigrationReport{Checks: append(failed, fabric.Check{Name: "moon", Result: fabric.CheckWarning})}, "node007", "node008", "node009", "node200")
 	text := checksText(s)
 	checkWidth(t, text)
@@ -209,4 +209,23 @@ func TestMigrationText(t *testing.T) {
 	}
 	checkWidth(t, all)
 	golden.Compare(t, "migrate-status.txt", all)
+}
+
+// TestEveryCheckFailing still fits a screen.
+func TestEveryCheckFailing(t *testing.T) {
+	s := moving()
+	long := *s.Peers[0]
+	long.Name = "a-host-with-quite-a-long-name.rack2.row7.dc2.example.net"
+	s.Peers[0] = &long
+	bad := allOK()
+	for i := range bad {
+		bad[i].Result = fabric.CheckFailed
+	}
+	bad = append(bad, fabric.Check{Name: "mtu", Result: fabric.CheckOK}) // the worst of one name counts
+	reports(s, fabric.MigrationReport{Checks: bad})
+	text := checksText(s)
+	checkWidth(t, text)
+	if n := strings.Count(text, "FAILED "); n != (len(s.Peers)+1)*len(theChecks)-len(s.Peers) || strings.Contains(text, "ok everywhere") {
+		t.Errorf("%d of FAILED:\n%s", n, text)
+	}
 }

@@ -24,7 +24,7 @@ type tally struct {
 
 	nodes           int // that take part: they look, and arm themselves
 	answered, armed int // of these
-	done            int // of those that move
+	movers, done    int // those that move, and have
 	peersDone       int
 	peersAll        int
 	rate            int
@@ -57,6 +57,7 @@ func (t *tally) count(p *fabric.Peer, r fabric.MigrationReport, left bool) {
 	if !t.snap.Migration.Moves(&p.Node) || left && r.Cursor == "" && !r.Done {
 		return
 	}
+	t.movers++
 	total := r.Total
 	if total == 0 { // it has not said yet
 		total = len(t.snap.Peers) - 1
