@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weft-net/weft/agent/migrate"
 	"github.com/weft-net/weft/agent/probe"
 	"github.com/weft-net/weft/agent/routing"
 	"github.com/weft-net/weft/backends"
@@ -48,6 +49,7 @@ type agent struct {
 	loop    *loop
 	routing *routing.Task
 	prober  *probe.Prober
+	migrate *migrate.Task
 	hops    *kernel.Neighbours
 	session *store.Session
 	metrics *metrics
@@ -55,6 +57,8 @@ type agent struct {
 	notify  *notifier
 	learnt  func(routes int) // may be nil
 	answers answersFor       // the loop's goroutine only
+	// programmed is that of the last round; the loop's goroutine only.
+	programmed *fabric.Snapshot
 
 	located chan struct{} // closed when an underlay was found for the first time
 	locate  sync.Once
@@ -114,7 +118,8 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 		Log: a.log, Self: a.self, File: a.cfg.BGPFile, RunDir: a.cfg.RunDir,
 		Inputs: a.routingInputs, Changed: (&pace{every: takeEvery, call: a.inbox.nudge}).do, Lock: a.session.Lock, ReportDrain: a.session.ReportDrain,
 	})
-	a.inbox.also = a.routing.Kick
+	a.openMigrations()
+	a.inbox.also = func() { a.routing.Kick(); a.migrate.Kick() }
 	a.loop = &loop{
 		log: a.log, host: host, in: a.inbox,
 		files: &nodeFiles{node: a.self.Name, runDir: a.cfg.RunDir, cni: a.cfg.CNI},
@@ -160,6 +165,7 @@ func (a *agent) tasks(ctx context.Context) error {
 	g.Go(func() error { return a.routing.Run(ctx) })
 	g.Go(func() error { return a.probePeers(ctx) })
 	g.Go(func() error { return a.prober.Run(ctx) })
+	g.Go(func() error { return a.migrates(ctx) })
 	g.Go(func() error { return a.serveControl(ctx) })
 	g.Go(func() error { return a.serveHealth(ctx) })
 	g.Go(func() error { return a.sweep(ctx) })
@@ -238,6 +244,10 @@ func (a *agent) takeSnapshot(s *fabric.Snapshot) {
 // afterRound passes on what a round of the loop found.
 func (a *agent) afterRound(s *summary) {
 	a.notify.round(s)
+	if a.programmed != s.programmed {
+		a.programmed = s.programmed
+		a.migrate.Kick()
+	}
 	if own := (answersFor{s.known, s.own}); !own.equal(a.answers) {
 		a.answers = own
 		a.routing.Kick()

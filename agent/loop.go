@@ -42,6 +42,7 @@ type summary struct {
 	mtu      int
 	known    bool           // enough to want anything
 	own      []netip.Prefix // the subnets that this node answers for
+	uplinks  []string       // whose rp_filter weft sees to
 	fib      api.BGPFIB
 	// paths counts the families of peers by how they are reached; the Kind is
 	// unreachable where their hosts are down, and empty where there is no way.
@@ -68,6 +69,7 @@ type loop struct {
 	clean    *fabric.Snapshot // that a round carried out without a failure last
 	said     *string          // the reasons last logged, nil: nothing was yet
 	started  time.Time
+	clock    func() time.Time // of choices; nil: time.Now
 	asks     chan func()
 
 	summary  atomic.Pointer[summary]
@@ -136,16 +138,20 @@ func nextRetry(last time.Duration, s *summary) time.Duration {
 // round brings the kernel in line with the newest inputs.
 func (l *loop) round() {
 	began := time.Now()
+	now := began
+	if l.clock != nil {
+		now = l.clock()
+	}
 	in := l.in.take()
 	l.last = in
 	var report kernel.Report
 	var failure error
-	known, unread := l.want.follow(in, began)
+	known, unread := l.want.follow(in, now)
 	switch {
 	case unread != nil:
 		failure = unread
 	case known: // a kernel that cannot be asked is no reason to offer what is lost
-		looking := l.want.look(began)
+		looking := l.want.look(now)
 		report, failure = l.host.Sync()
 		if looking == nil && l.want.unfinished() {
 			l.in.nudge()
@@ -155,21 +161,12 @@ func (l *loop) round() {
 		failure = l.files.withhold()
 	}
 	l.count(report)
-	s := &summary{
-		reasons: l.reasons(in, known, report, failure), finished: time.Now(), took: time.Since(began),
-		known: known, report: report, writes: l.wrote, repaired: maps.Clone(l.repaired),
-	}
-	s.ready = len(s.reasons) == 0
-	if known {
-		s.desired, s.lacking, s.mtu = l.want.count(), l.lacking(report), backends.PodMTU(l.want.input)
-		s.own, s.fib = l.want.input.Subnets, l.want.learnt.count(report)
-		s.pathless = l.want.ways.pathless
-		s.paths, s.switches = l.want.ways.counts(), l.want.ways.switches
-	}
 	if known && failure == nil && report.InSync {
 		l.clean = l.want.ways.snapshot
 	}
-	s.programmed = l.clean
+	s := l.sum(known, report)
+	s.reasons, s.took = l.reasons(in, known, report, failure), time.Since(began)
+	s.ready = len(s.reasons) == 0
 	l.summary.Store(s)
 	l.announce(s)
 	if l.observed != nil && known {
@@ -178,6 +175,20 @@ func (l *loop) round() {
 	if l.changed != nil {
 		l.changed(s)
 	}
+}
+
+// sum is what the round leaves for others to read.
+func (l *loop) sum(known bool, r kernel.Report) *summary {
+	s := &summary{
+		finished: time.Now(), known: known, report: r, programmed: l.clean, writes: l.wrote, repaired: maps.Clone(l.repaired),
+	}
+	if w := &l.want; known {
+		s.desired, s.lacking, s.pathless = w.count(), l.lacking(r), w.ways.pathless
+		s.mtu, s.own, s.fib = backends.PodMTU(w.input), w.input.Subnets, w.learnt.count(r)
+		s.paths, s.switches = w.ways.counts(), w.ways.switches
+		s.uplinks = append(nonEmpty(w.input.Underlay.Interface), w.input.Uplinks...)
+	}
+	return s
 }
 
 func (l *loop) count(r kernel.Report) {

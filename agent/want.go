@@ -144,7 +144,7 @@ func ownedByOther(s *fabric.Snapshot, self fabric.NodeID, p netip.Prefix) bool {
 // anew sets the whole desired state: the specification or a plan changed.
 func (w *wanted) anew(in inputs, first bool, now time.Time) {
 	w.ways.facts = w.ways.with(w.input)
-	w.ways.proven = in.snapshot.Migration != nil
+	w.ways.proven = len(w.input.Plans) > 1
 	if first {
 		w.ways.adopt(w.host.Held, in.snapshot.Peers)
 	}
@@ -192,10 +192,8 @@ func (w *wanted) step(before backends.Input, given []kernel.Route, in inputs, no
 	}
 	old := w.ways.facts
 	w.ways.facts = w.ways.with(w.input)
-	migrating := w.ways.proven || in.snapshot.Migration != nil
-	w.ways.proven = in.snapshot.Migration != nil
 	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
-		if a != b || rebase || w.down[a.ID] != in.down[a.ID] || migrating && w.ways.replanned(b) {
+		if a != b || rebase || w.down[a.ID] != in.down[a.ID] || w.ways.proven && w.ways.replanned(b) {
 			w.peer(&gone, &come, &old, change{a, b, in.down}, now)
 		}
 	})

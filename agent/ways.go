@@ -144,7 +144,7 @@ func newWays(self fabric.Node) *ways {
 // those of the plan before are the way out.
 func (w *ways) prefer(p *fabric.Peer) []fabric.Path {
 	rules := w.in.Spec.PathRules
-	from := fabric.Sender{Labels: w.self.Labels, SeveralUplinks: len(w.in.Uplinks) > 1}
+	from := w.sender()
 	plan := w.plan(p)
 	out := plan.Prefer(rules, from, p.Labels)
 	if w.snapshot.Migration == nil || !w.snapshot.Moved(&w.self, &p.Node) {
@@ -156,6 +156,11 @@ func (w *ways) prefer(p *fabric.Peer) []fabric.Path {
 		}
 	}
 	return out
+}
+
+// sender is this node as one that sends.
+func (w *ways) sender() fabric.Sender {
+	return fabric.Sender{Labels: w.self.Labels, SeveralUplinks: len(w.in.Uplinks) > 1}
 }
 
 // plan is the one by which a peer is sent to.
