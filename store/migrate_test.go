@@ -169,6 +169,8 @@ func TestFinishMigration(t *testing.T) {
 	if err := st.FinishMigration(ctx, "one", judged.Revision, fabricNow); !errors.Is(err, ErrChanged) {
 		t.Errorf("a report was written since: %v", err)
 	}
+	judged, err = st.View(ctx)
+	must(t, err)
 	must(t, st.ChangeMigration(ctx, "one", func(m *fabric.Migration) error { m.Rate++; return nil }))
 	if err := st.FinishMigration(ctx, "one", judged.Revision, fabricNow); !errors.Is(err, ErrChanged) {
 		t.Errorf("the record was written since: %v", err)

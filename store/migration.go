@@ -72,7 +72,7 @@ func decodeReport(value []byte) (r fabric.MigrationReport, err error) {
 // reportRecord is a `migrating/<node>` key.
 type reportRecord struct {
 	report fabric.MigrationReport // immutable
-	mod    int64                  // of the key, also while its value is garbage
+	mod    int64                  // of the key
 	gen    uint64                 // of the last list that had it
 	gone   bool                   // from etcd, while the migration is in force
 }
@@ -101,13 +101,6 @@ func (rt *reportTable) seed(list map[string]fabric.MigrationReport) {
 		rt.all[node] = &reportRecord{report: r}
 	}
 	rt.stale = true
-}
-
-// keep notes that the key of a report holds garbage: what it held stays.
-func (rt *reportTable) keep(node string, e kv, gen uint64) {
-	if r := rt.all[node]; r != nil {
-		r.mod, r.gen, r.gone = e.mod, gen, false
-	}
 }
 
 func (rt *reportTable) del(node string) {

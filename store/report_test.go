@@ -83,6 +83,8 @@ func TestReportMigration(t *testing.T) {
 	if err := a.ss.ReportMigration(ctx, at("1")); !errors.Is(err, ErrNotFound) {
 		t.Errorf("without a migration: %v", err)
 	}
+	put(t, c, reportKey("node-1"), `{"id":"earlier","done":true}`)
+	waitReport(t, c, "node-1", "-")
 	must(t, st.Migrate(ctx, testMigration("one")))
 	a.waitMigration("one")
 	if err := a.ss.ReportMigration(ctx, fabric.MigrationReport{ID: "two"}); !errors.Is(err, ErrNotFound) {
@@ -129,6 +131,8 @@ func TestReportMigration(t *testing.T) {
 		t.Errorf("while etcd is known to be away: %v", err)
 	}
 	relay.mend()
+	after := put(t, c, "something/else", "")
+	a.waitSnap("what came after", func(s *fabric.Snapshot) bool { return s.Revision >= after })
 	must(t, a.ss.ReportMigration(ctx, at("back")))
 	resp, err := c.Get(ctx, testPrefix+reportKey("node-1"))
 	must(t, err)
@@ -365,5 +369,25 @@ func TestRemovedNodeTakesItsReportAlong(t *testing.T) {
 	a.waitMigration("one")
 	if got := storedReport(t, c, "node-2"); got != "-" {
 		t.Errorf("left: %s", got)
+	}
+}
+
+// A report that crosses the end of its migration is not left behind.
+func TestReportIsWrittenAgainstItsMigration(t *testing.T) {
+	t.Parallel()
+	e, _ := fabricWith(t, "10.244.0.0/16", 24, "1h", "15s")
+	ctx, st := context.Background(), operator(t, e)
+	must(t, st.Migrate(ctx, testMigration("one")))
+	ss := st.NewSession(SessionOptions{Self: testNode(1)})
+	var err error
+	ss.view, err = st.view(ctx)
+	must(t, err)
+	ss.view.snapshot(time.Now())
+	ss.reports.ask(at("3"))
+	txn := st.newTxn()
+	ss.planReport(txn)
+	must(t, st.FinishMigration(ctx, "one", 0, nil))
+	if _, err := st.commit(ctx, txn); !errors.Is(err, ErrChanged) || len(txn.ops) != 1 {
+		t.Errorf("%d operations, %v", len(txn.ops), err)
 	}
 }

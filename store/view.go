@@ -216,8 +216,6 @@ func (v *view) keepLastGood(info keyInfo, e kv) {
 		r = v.subnets[info.prefix]
 	case kindObject:
 		v.keepObject(e)
-	case kindReport:
-		v.reports.keep(info.name, e, v.gen)
 	}
 	if r != nil {
 		r.mod, r.gen = e.mod, v.gen
