@@ -28,7 +28,7 @@ func TestFaultsAtRandom(t *testing.T) {
 func trouble(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, "a", "b", "c", "d", "e")
-	w.follow = func() time.Duration { return time.Duration(r.IntN(300)) * time.Millisecond }
+	w.follow = func() time.Duration { return rand.N(300 * time.Millisecond) }
 	m := another()
 	m.Rate = 5 + r.IntN(40)
 	w.begin(m)

@@ -124,10 +124,11 @@ func (t *Task) follow(ctx context.Context) {
 
 // forget ends what was said of a migration that is over.
 func (t *Task) forget() {
-	if t.own.ID == "" {
+	told := t.report.Load()
+	if told == nil {
 		return
 	}
-	t.opt.Log.WithField("migration", t.own.ID).Info("migration is over")
+	t.opt.Log.WithField("migration", told.ID).Info("migration is over")
 	t.own, t.checked, t.said = fabric.MigrationReport{}, time.Time{}, ""
 	t.report.Store(nil)
 	t.opt.Changed()
@@ -185,6 +186,7 @@ func (t *Task) tell(ctx context.Context, r fabric.MigrationReport) error {
 	r.At = time.Now().UTC()
 	t.written = time.Now()
 	if err := t.opt.Fabric.ReportMigration(ctx, r); err != nil {
+		t.own = fabric.MigrationReport{} // etcd may have it all the same: the snapshot says
 		return err
 	}
 	t.own = r

@@ -171,7 +171,11 @@ func (w *world) text() string {
 			fmt.Fprintf(&b, "%s: %+v\n", p.Name, c)
 		}
 		r.Checks = nil
-		fmt.Fprintf(&b, "%s: %+v\n", p.Name, r)
+		held := int64(-1)
+		if n := w.nodes[p.Name]; n != nil && n.clean != nil {
+			held = n.clean.Revision
+		}
+		fmt.Fprintf(&b, "%s: %+v, its kernel is at %d of %d\n", p.Name, r, held, w.snap.Revision)
 	}
 	return b.String()
 }
