@@ -141,7 +141,7 @@ func (a *agent) openProber() {
 	ways := a.loop.want.ways
 	nudge := &pace{every: hearEvery, call: a.inbox.nudge}
 	a.prober = probe.New(probe.Options{
-		Log: a.log, Self: a.self.ID, Port: a.probePort, Neighbours: a.hops, Known: ways.known.known,
+		Log: a.log, Port: a.probePort, Neighbours: a.hops, Known: ways.known.known,
 		Changed: func() { ways.watch.heard.Store(true); nudge.do() },
 	})
 	ways.watch.prober, ways.verdict = a.prober, a.prober.Verdict

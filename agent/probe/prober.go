@@ -3,6 +3,9 @@ package probe
 import (
 	"context"
 	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -16,61 +19,119 @@ type Neighbours interface {
 	Lookup([]kernel.Hop) (map[kernel.Hop]fabric.MAC, error)
 }
 
-// Options are what a Prober needs.
+// Options are what a Prober needs: Log, Neighbours and Known must be set.
 type Options struct {
-	Log  *logrus.Entry
-	Self fabric.NodeID
-	// Port is the UDP port of all agents at the moment; 0: fabric.ProbePort. It is
-	// asked about once a second.
+	Log *logrus.Entry
+	// Port is the UDP port of all agents at the moment; 0 and nil:
+	// fabric.ProbePort. It is asked for about once a second.
 	Port       func() uint16
 	Neighbours Neighbours
 	// Known reports whether an address is that of a peer, in its pods' network:
 	// only those are answered. It is called by several goroutines.
 	Known func(netip.Addr) bool
-	// Changed is called after a verdict has changed. It must not block, nor call
-	// the Prober.
+	// Changed is called after a verdict has changed; nil: nobody is told. It must
+	// not block.
 	Changed func()
 }
 
 // Prober asks by the paths it is told to watch.
 type Prober struct {
-	o Options
+	o     Options
+	open  func(*Prober) (wire, error)
+	start time.Time // of all times since
+
+	mu    sync.Mutex // guards table, and nothing slow is done under it
+	table *table
+
+	kick    chan struct{} // the table has changed
+	asked   chan *volley
+	replies chan reply
+	hints   chan hint
+	counts  counts
 }
 
-// New makes a prober that does nothing until Run. Log, Port, Neighbours and
-// Known must be set.
-func New(o Options) *Prober { return &Prober{o: o} }
+// counts are those of Stats, added to by several goroutines.
+type counts struct {
+	answered, lost, unsent, requests, refused, strays, hints atomic.Uint64
+}
 
-// Run probes, and answers others' probes, until ctx ends. Without the right to
-// open raw sockets it says so once, and every verdict stays Unknown.
-func (p *Prober) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+// New makes a prober that does nothing until Run.
+func New(o Options) *Prober {
+	if o.Changed == nil {
+		o.Changed = func() {}
+	}
+	return &Prober{
+		o: o, open: openSockets, start: time.Now(), table: newTable(),
+		kick: make(chan struct{}, 1), asked: make(chan *volley), replies: make(chan reply, 256), hints: make(chan hint, 16),
+	}
+}
+
+func (p *Prober) port() uint16 {
+	if p.o.Port != nil {
+		if port := p.o.Port(); port != 0 {
+			return port
+		}
+	}
+	return fabric.ProbePort
 }
 
 // Watch replaces the set of paths that are watched. Verdicts of those that were
 // watched before stay; what is new is asked in the order given.
-func (p *Prober) Watch(targets []Target) {}
+func (p *Prober) Watch(targets []Target) {
+	p.mu.Lock()
+	p.table.replace(0, len(p.table.order), targets, time.Since(p.start))
+	p.mu.Unlock()
+	p.wake()
+}
 
-// Touch replaces the paths of one family of one peer among those watched.
-func (p *Prober) Touch(peer fabric.NodeID, family fabric.Family, targets []Target) {}
+// Touch replaces the paths of one family of one peer, and is otherwise like
+// Watch; targets are of no other.
+func (p *Prober) Touch(peer fabric.NodeID, family fabric.Family, targets []Target) {
+	p.mu.Lock()
+	from, to := p.table.group(peer, family)
+	p.table.replace(from, to, targets, time.Since(p.start))
+	p.mu.Unlock()
+	p.wake()
+}
 
-// Verdict is what is known of a path; Unknown where it is not watched.
-func (p *Prober) Verdict(k Key) Verdict { return Verdict{} }
+func (p *Prober) wake() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Verdict is what is known of a path; the zero value where it is not watched.
+func (p *Prober) Verdict(k Key) Verdict {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := p.table.find(k)
+	if !ok {
+		return Verdict{}
+	}
+	return p.verdict(&p.table.paths[p.table.order[at]])
+}
+
+func (p *Prober) verdict(w *path) Verdict {
+	return Verdict{
+		State: w.state, MTU: int(w.told), Since: p.start.Add(w.since), RTT: time.Duration(w.rtt) * time.Microsecond,
+	}
+}
 
 // Reduced lists the watched paths that drop packets of full size, by peer.
-func (p *Prober) Reduced() []Finding { return nil }
-
-// Volley asks n times at once by every next hop of each target, by packets of
-// the given size (0: full size), and waits about a second for the answers. It is
-// meant for moments when a loss matters; the background's bound is not its own.
-func (p *Prober) Volley(ctx context.Context, targets []Target, n, size int) []Result {
-	out := make([]Result, len(targets))
-	for i, t := range targets {
-		out[i].Key = t.Key
+func (p *Prober) Reduced() []Finding {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []Finding
+	for _, i := range p.table.order {
+		if w := &p.table.paths[i]; w.reduced() {
+			out = append(out, Finding{Key: p.table.key(w), Verdict: p.verdict(w), Full: int(w.full)})
+		}
 	}
 	return out
 }
+
+func (w *path) reduced() bool { return w.told != 0 && w.told < w.full }
 
 // Stats are counts since the agent's start, and of what is watched now.
 type Stats struct {
@@ -79,9 +140,53 @@ type Stats struct {
 	Requests, Refused uint64
 	Strays            uint64 // answers to what was not asked, or by somebody else
 	Hints             uint64 // ICMP errors that made it look
-	// Paths that are watched, by what is known of them.
+	// Paths that are watched, by what is known of them; those that are reduced are
+	// among the others.
 	Watched, Unknown, Answering, Silent, Reduced int
 }
 
 // Stats are the counts now.
-func (p *Prober) Stats() Stats { return Stats{} }
+func (p *Prober) Stats() Stats {
+	s := Stats{
+		Answered: p.counts.answered.Load(), Lost: p.counts.lost.Load(), Unsent: p.counts.unsent.Load(),
+		Requests: p.counts.requests.Load(), Refused: p.counts.refused.Load(),
+		Strays: p.counts.strays.Load(), Hints: p.counts.hints.Load(),
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Watched = len(p.table.order)
+	for _, i := range p.table.order {
+		w := &p.table.paths[i]
+		switch w.state {
+		case Answers:
+			s.Answering++
+		case Silent:
+			s.Silent++
+		default:
+			s.Unknown++
+		}
+		if w.reduced() {
+			s.Reduced++
+		}
+	}
+	return s
+}
+
+// Run probes, and answers others' probes, until ctx ends. Without the right to
+// open raw sockets it says so once, and every verdict stays Unknown.
+func (p *Prober) Run(ctx context.Context) error {
+	r := &run{
+		Prober: p, flights: map[uint64]*flight{},
+		budget: newWindow(backgroundRate), volleyBudget: newWindow(volleyRate), hintBudget: newWindow(hintRate),
+	}
+	w, err := p.open(p)
+	if err != nil {
+		p.o.Log.WithError(err).Warn("paths are not probed")
+		r.refuse(ctx, err)
+		return nil
+	}
+	defer w.close()
+	r.wire = w
+	r.loop(ctx)
+	return nil
+}
