@@ -185,10 +185,11 @@ func mtuWords(f api.FamilyPath) string {
 
 func offersTable(f api.FamilyPath, wide bool) *table {
 	t := newTable(wide, "WAY", "STATE", "PROBE", "MTU", "REASON…")
-	for _, o := range f.Offers {
+	used := slices.IndexFunc(f.Offers, func(o api.PathOffer) bool { return o.Path == f.Path })
+	for i, o := range f.Offers {
 		way := o.Path
-		if way == f.Path {
-			way = "*" + way // in use
+		if i == used {
+			way = "*" + way
 		}
 		mtu := "-"
 		if o.MTU != 0 {
