@@ -7,5 +7,7 @@
 // stands at a wanted key.
 //
 // Only this package and cni speak netlink. One goroutine, the agent's
-// reconcile loop, calls a Host.
+// reconcile loop, calls a Host. What looks or acts outside of that loop has a
+// socket of its own and writes no object: FindUnderlay, Neighbours, Traffic,
+// ForwardFilters, ForgetPathMTU.
 package kernel
