@@ -226,4 +226,5 @@ func (a *app) noteNumberless(s *fabric.Spec, nodes []*fabric.Peer) {
 	}
 }
 
-func routes(s *fabric.Spec) bool { return s != nil && s.Backend == config.BackendBGP }
+// routes reports whether nodes speak BGP.
+func routes(s *fabric.Spec) bool { return s != nil && s.Plan().Routes(s.PathRules) }

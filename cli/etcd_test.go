@@ -221,7 +221,7 @@ func TestARunningFabric(t *testing.T) {
 
 	for _, c := range []struct{ name, old, new, want string }{
 		{"network", "10.244.0.0/16", "10.1.0.0/16", "weft: spec.network.ipv4: 10.1.0.0/16 leaves out what is leased: 10.244.5.0/24; remove the nodes first\n"},
-		{"vni", "  lease:", "  vxlan: {vni: 7}\n  lease:", "weft: spec.vxlan.vni: 1 -> 7 would cut nodes off from each other while subnets are leased; remove the nodes first\n"},
+		{"vni", "  lease:", "  vxlan: {vni: 7}\n  lease:", "weft: spec.vxlan.vni: 1 -> 7 would cut nodes off from each other while subnets are leased; `weft migrate vxlan --vni 7` moves them one after the other\n"},
 		{"underlay", "10.244.0.0/16", "198.18.0.0/16", "underlay address of node host5"},
 	} {
 		text := strings.Replace(fabricYAML, c.old, c.new, 1)

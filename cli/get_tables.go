@@ -32,12 +32,12 @@ func fabricTable(o stored, wide bool) *table {
 		row = []string{o.Metadata.Name, list(s.Networks()), lengths(s), s.Backend, s.BGP.ASN, s.BGP.Timers.Hold.String(), restart(s.BGP.GracefulRestart)}
 	}
 	if wide {
-		head = append(head, "DIRECT", "MTU", "MASQUERADE", "TTL", "LIVENESS", "RESERVED", "REVISION")
+		head = append(head, "DIRECT", "PATHS", "MTU", "MASQUERADE", "TTL", "LIVENESS", "RESERVED", "REVISION")
 		mtu := "auto"
 		if s.VXLAN.MTU != 0 {
 			mtu = fmt.Sprint(s.VXLAN.MTU)
 		}
-		row = append(row, yesNo(s.VXLAN.DirectRouting), mtu, yesNo(s.Masquerade.Enabled),
+		row = append(row, yesNo(s.VXLAN.DirectRouting), pathsOf(s), mtu, yesNo(s.Masquerade.Enabled),
 			s.Lease.TTL.String(), s.Lease.Liveness.String(), list(s.Reserved), fmt.Sprint(o.ModRev))
 	}
 	t := newTable(wide, head...)
@@ -54,6 +54,19 @@ func lengths(s *fabric.Spec) string {
 		}
 	}
 	return strings.Join(out, " ")
+}
+
+// pathsOf are the ways that nodes choose from, like "direct,bgp,vxlan +2 rules".
+func pathsOf(s *fabric.Spec) string {
+	var names []string
+	for _, kind := range s.Plan().Default(false) {
+		names = append(names, string(kind))
+	}
+	text := strings.Join(names, ",")
+	if n := len(s.PathRules); n > 0 {
+		text += " +" + count(n, "rule", "rules")
+	}
+	return text
 }
 
 func restart(r fabric.BGPRestart) string {

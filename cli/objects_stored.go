@@ -15,9 +15,15 @@ import (
 // shelf holds every object as it is stored, by key.
 type shelf map[string]store.Record
 
-// readShelf reads the objects of all kinds.
+// readShelf reads the objects of all kinds, and the migration under way.
 func readShelf(ctx context.Context, s *store.Store) (shelf, error) {
 	out := shelf{}
+	switch value, rev, err := s.Get(ctx, store.KeyMigration); {
+	case err == nil:
+		out[store.KeyMigration] = store.Record{Key: store.KeyMigration, Value: value, ModRev: rev}
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, unreachable(err)
+	}
 	for _, k := range config.Kinds() {
 		records, err := readKind(ctx, s, k)
 		if err != nil {
@@ -94,6 +100,9 @@ type planned struct {
 	will  []byte // nil: it is deleted
 	rev   int64  // of was
 	lines []string
+	// migration is the revision of its record, on which it depends what of the
+	// Fabric may change.
+	migration int64
 }
 
 func (p planned) changes() bool { return len(p.lines) > 0 }
@@ -114,7 +123,7 @@ func plan(sh shelf, objects []config.Object) ([]planned, error) {
 		r := sh[o.Key()]
 		out = append(out, planned{
 			key: o.Key(), title: title(o), where: o.Where, spec: o.Fabric(),
-			was: r.Value, will: will, rev: r.ModRev, lines: compare(r.Value, will),
+			was: r.Value, will: will, rev: r.ModRev, lines: compare(r.Value, will), migration: sh[store.KeyMigration].ModRev,
 		})
 	}
 	return out, nil
@@ -129,7 +138,7 @@ func planDeletion(sh shelf, objects []config.Object) (plan []planned, absent []c
 			absent = append(absent, o)
 			continue
 		}
-		plan = append(plan, planned{key: o.Key(), title: title(o), was: r.Value, rev: r.ModRev, lines: []string{"- all of it"}})
+		plan = append(plan, planned{key: o.Key(), title: title(o), was: r.Value, rev: r.ModRev, lines: []string{"- all of it"}, migration: sh[store.KeyMigration].ModRev})
 	}
 	return plan, absent
 }
@@ -144,6 +153,9 @@ func write(ctx context.Context, s *store.Store, plan []planned) error {
 	for _, p := range plan {
 		if p.changes() {
 			changes = append(changes, store.Change{Key: p.key, Value: p.will, ModRev: p.rev})
+		}
+		if p.changes() && p.key == keyOfFabric {
+			changes = append(changes, store.Change{Key: store.KeyMigration, ModRev: p.migration, Keep: true})
 		}
 	}
 	return refused(s.Apply(ctx, changes))

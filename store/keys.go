@@ -13,6 +13,9 @@ import (
 // DefaultPrefix is where the fabric lives in etcd unless told otherwise.
 const DefaultPrefix = "/weft/v1"
 
+// KeyMigration is the key of the migration under way, below the prefix.
+const KeyMigration = "migration"
+
 // The keys below the prefix, see docs/design and DESIGN section 4.
 const (
 	keyFabric  = "fabric"
@@ -28,7 +31,7 @@ const (
 	dirDeleted     = "deleted/" // and the key of an object
 	dirLocks       = "locks/"
 
-	keyMigration = "migration"
+	keyMigration = KeyMigration
 	dirMigrating = "migrating/"
 	dirFinished  = "finished/" // and the id of a migration
 )

@@ -38,6 +38,7 @@ type Change struct {
 	Key    string // relative to the prefix
 	Value  []byte // nil: delete
 	ModRev int64  // as Get said; 0: the key must not exist
+	Keep   bool   // the key is only compared, and stays as it is
 }
 
 // Apply writes all changes in one transaction, or none: ErrChanged if one of
@@ -48,6 +49,9 @@ func (s *Store) Apply(ctx context.Context, changes []Change) error {
 	marks := map[string]string{}
 	for _, c := range changes {
 		t.unchanged(c.Key, c.ModRev)
+		if c.Keep {
+			continue
+		}
 		if c.Value != nil {
 			t.put(c.Key, string(c.Value), 0)
 			continue
