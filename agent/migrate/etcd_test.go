@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/testns"
 	"github.com/weft-net/weft/store"
 )
 
@@ -33,6 +35,10 @@ type server struct {
 
 func startServer(t *testing.T) *server {
 	t.Helper()
+	// In the user namespace of an ordinary user (testns.Main) nobody has yet.
+	if lo, err := net.InterfaceByName("lo"); err == nil && lo.Flags&net.FlagUp == 0 {
+		testns.Run(t, "ip", "link", "set", "lo", "up")
+	}
 	const any = "http://127.0.0.1:0" // the kernel chooses the ports
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, "etcd", "--data-dir", t.TempDir(), "--logger", "zap", "--log-outputs", "stderr",
