@@ -14,10 +14,11 @@ import (
 	"github.com/weft-net/weft/agent/api"
 )
 
-// The words of the agent for a family that cannot be sent to.
+// Words of the agent.
 const (
 	pathUnreachable = "unreachable"
 	pathNone        = "none"
+	stateUp         = "up" // of a way
 )
 
 const peersHelp = `Show how this host reaches its peers, and why: for each peer and family the path
@@ -86,7 +87,7 @@ func pathsTable(peers []api.PeerPaths, now time.Time, wide bool) *table {
 			if len(families) < len(p.Families) {
 				family = "both"
 			}
-			cells := []string{p.Name, family, pathWord(f), mtuWord(f), since(f, now), f.Reason}
+			cells := []string{p.Name, family, pathWord(f), mtuWord(f), since(f, now), why(f)}
 			if wide {
 				cells = append(cells, strconv.Itoa(f.Switches), waysWord(f.Offers), aliveWord(p.Alive), string(p.ID))
 			}
@@ -94,6 +95,28 @@ func pathsTable(peers []api.PeerPaths, now time.Time, wide bool) *table {
 		}
 	}
 	return t
+}
+
+// why says what keeps a peer from being reached in a better way, the next better
+// first, or, where there is none, how it is reached.
+func why(f api.FamilyPath) string {
+	used := slices.IndexFunc(f.Offers, func(o api.PathOffer) bool { return o.Path == f.Path })
+	if used < 0 {
+		return f.Reason
+	}
+	var better []string
+	for _, o := range slices.Backward(f.Offers[:used]) {
+		if o.State != stateUp {
+			better = append(better, "no "+o.Path+": "+o.Reason)
+		}
+	}
+	switch {
+	case len(better) > 0:
+		return strings.Join(better, "; ")
+	case used == 0:
+		return cmp.Or(f.Offers[0].Reason, f.Reason)
+	}
+	return f.Reason // a better way is up: it must be stable first, or answer
 }
 
 // alike reports whether all families of a peer are reached the same way, as far
