@@ -40,19 +40,20 @@ func (a *arrivals) add(seq uint64) bool {
 }
 
 // longestGap is the largest number of packets in a row, of the first sent
-// ones, that did not come.
-func (a *arrivals) longestGap(sent uint64) int {
-	longest, run := 0, 0
+// ones, that did not come, and the number of the first of them.
+func (a *arrivals) longestGap(sent uint64) (longest, from int) {
+	run := 0
 	for seq := range sent {
 		word := int(seq / 64)
 		if word < len(a.seen) && a.seen[word]>>(seq%64)&1 != 0 {
 			run = 0
 			continue
 		}
-		run++
-		longest = max(longest, run)
+		if run++; run > longest {
+			longest, from = run, int(seq)+1-run
+		}
 	}
-	return longest
+	return longest, from
 }
 
 // flow is the requests from one endpoint to another in one family, and the
@@ -89,9 +90,10 @@ type FlowReport struct {
 	Late        int // answered, but slower than Options.Late
 	Reordered   int // requests and answers
 	Duplicated  int // requests and answers
-	// LongestGap is the most requests lost in a row.
-	LongestGap int
-	RTT        RTT
+	// LongestGap is the most requests lost in a row, and GapFrom the number of the
+	// first of them, from 0: with the rate it says when that was.
+	LongestGap, GapFrom int
+	RTT                 RTT
 	// SeenFrom is the source address of the latest request at the far end.
 	SeenFrom netip.Addr
 	// Err is the last error of sending, if any.
@@ -104,13 +106,14 @@ type RTT struct{ Min, Median, P99, Max time.Duration }
 func (f *flow) report() FlowReport {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	gap, gapFrom := f.requests.longestGap(f.sent)
 	return FlowReport{
 		From: f.from, To: f.to, Family: f.family(),
 		Sent: int(f.sent), Received: f.requests.received, Lost: int(f.sent) - f.requests.received,
 		LostReplies: f.requests.received - f.replies.received, Refused: f.refused, Late: f.late,
 		Reordered:  f.requests.reordered + f.replies.reordered,
 		Duplicated: f.requests.duplicated + f.replies.duplicated,
-		LongestGap: f.requests.longestGap(f.sent), RTT: summarize(f.rtt), SeenFrom: f.seenFrom, Err: f.lastErr,
+		LongestGap: gap, GapFrom: gapFrom, RTT: summarize(f.rtt), SeenFrom: f.seenFrom, Err: f.lastErr,
 	}
 }
 

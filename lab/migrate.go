@@ -92,9 +92,9 @@ func (l *Lab) Migration(ctx context.Context) (m Migration, err error) {
 // WaitMigration waits, at most two minutes, until ok is content with the
 // migration.
 func (l *Lab) WaitMigration(ctx context.Context, what string, ok func(Migration) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	wait, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	return await(ctx, "the migration to be "+what, func() error {
+	return await(wait, "the migration to be "+what, func() error {
 		m, err := l.Migration(ctx)
 		if err != nil {
 			return err
@@ -107,18 +107,18 @@ func (l *Lab) WaitMigration(ctx context.Context, what string, ok func(Migration)
 }
 
 // WaitPhase waits, at most two minutes, until the migration is in a phase. One
-// that pauses does not come to any.
+// that pauses or is refused does not come to any other.
 func (l *Lab) WaitPhase(ctx context.Context, phase string) error {
-	var paused error
+	var stopped error
 	err := l.WaitMigration(ctx, phase, func(m Migration) error {
 		switch {
-		case m.Pause() != nil:
-			paused = fmt.Errorf("it has paused: %s", m)
+		case m.Pause() != nil, m.Phase == fabric.PhaseRefused && phase != m.Phase:
+			stopped = fmt.Errorf("the migration has stopped: %s", m)
 			return nil
 		case m.Phase != phase:
 			return errors.New("it is not yet")
 		}
 		return nil
 	})
-	return errors.Join(err, paused)
+	return errors.Join(err, stopped)
 }

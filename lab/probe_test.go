@@ -14,29 +14,30 @@ import (
 )
 
 func TestArrivals(t *testing.T) {
-	type want struct{ Received, Reordered, Duplicated, Gap int }
+	type want struct{ Received, Reordered, Duplicated, Gap, From int }
 	for _, tt := range []struct {
 		name string
 		sent uint64
 		in   []uint64
 		want want
 	}{
-		{"in order", 3, []uint64{0, 1, 2}, want{3, 0, 0, 0}},
-		{"one lost", 3, []uint64{0, 2}, want{2, 0, 0, 1}},
-		{"swapped", 3, []uint64{0, 2, 1}, want{3, 1, 0, 0}},
-		{"one very late", 4, []uint64{1, 2, 3, 0}, want{4, 1, 0, 0}},
-		{"reversed", 4, []uint64{3, 2, 1, 0}, want{4, 3, 0, 0}},
-		{"doubled", 2, []uint64{0, 0, 1, 0}, want{2, 0, 2, 0}},
-		{"a late double is no reordering", 3, []uint64{0, 1, 2, 0}, want{3, 0, 1, 0}},
-		{"nothing", 5, nil, want{0, 0, 0, 5}},
-		{"gap over a word's end", 130, []uint64{0, 62, 66, 129}, want{4, 0, 0, 62}},
-		{"the last ones lost", 70, []uint64{0, 1}, want{2, 0, 0, 68}},
+		{"in order", 3, []uint64{0, 1, 2}, want{3, 0, 0, 0, 0}},
+		{"one lost", 3, []uint64{0, 2}, want{2, 0, 0, 1, 1}},
+		{"swapped", 3, []uint64{0, 2, 1}, want{3, 1, 0, 0, 0}},
+		{"one very late", 4, []uint64{1, 2, 3, 0}, want{4, 1, 0, 0, 0}},
+		{"reversed", 4, []uint64{3, 2, 1, 0}, want{4, 3, 0, 0, 0}},
+		{"doubled", 2, []uint64{0, 0, 1, 0}, want{2, 0, 2, 0, 0}},
+		{"a late double is no reordering", 3, []uint64{0, 1, 2, 0}, want{3, 0, 1, 0, 0}},
+		{"nothing", 5, nil, want{0, 0, 0, 5, 0}},
+		{"gap over a word's end", 130, []uint64{0, 62, 66, 129}, want{4, 0, 0, 62, 67}},
+		{"the last ones lost", 70, []uint64{0, 1}, want{2, 0, 0, 68, 2}},
 	} {
 		var a arrivals
 		for _, seq := range tt.in {
 			a.add(seq)
 		}
-		got := want{a.received, a.reordered, a.duplicated, a.longestGap(tt.sent)}
+		got := want{Received: a.received, Reordered: a.reordered, Duplicated: a.duplicated}
+		got.Gap, got.From = a.longestGap(tt.sent)
 		if d := cmp.Diff(tt.want, got); d != "" {
 			t.Errorf("%s: -want +got\n%s", tt.name, d)
 		}

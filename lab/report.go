@@ -72,8 +72,8 @@ func (r Report) Losses() []string {
 		if f.Lost == 0 && f.LostReplies == 0 {
 			continue
 		}
-		line := fmt.Sprintf("%s -> %s %s: lost %d of %d (%d in a row, %d refused by the sender's kernel), %d answers lost",
-			f.From, f.To, f.Family, f.Lost, f.Sent, f.LongestGap, f.Refused, f.LostReplies)
+		line := fmt.Sprintf("%s -> %s %s: lost %d of %d (%d in a row from number %d, %d refused by the sender's kernel), %d answers lost",
+			f.From, f.To, f.Family, f.Lost, f.Sent, f.LongestGap, f.GapFrom, f.Refused, f.LostReplies)
 		if f.Err != nil {
 			line += ": " + f.Err.Error()
 		}
