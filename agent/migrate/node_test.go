@@ -24,8 +24,17 @@ func (n *node) ReportMigration(ctx context.Context, r fabric.MigrationReport) er
 	if n.w.snap.Migration == nil || n.w.snap.Migration.ID != r.ID {
 		return errors.New("there is no such migration")
 	}
-	n.w.wrote = append(n.w.wrote, r)
+	was := n.w.snap.Report(n.name)
+	moves := was.Cursor != r.Cursor || was.Done != r.Done || was.Moving != r.Moving
+	if moves && ctx.Err() == nil && (len(n.w.line) == 0 || n.w.line[0].by != n.name || !n.w.line[0].has) {
+		n.w.t.Errorf("%s moves without the lock: %+v, before %+v", n.name, r, was)
+	}
+	w := written{r, n.name}
+	n.w.wrote = append(n.w.wrote, w)
 	n.w.change(func(s *fabric.Snapshot) { s.Reports[n.name] = r })
+	if n.w.fate != nil {
+		return n.w.fate(w)
+	}
 	return ctx.Err() // of one killed in between, the record is written
 }
 
@@ -49,7 +58,7 @@ func (n *node) PauseMigration(_ context.Context, id string, p fabric.Pause) erro
 }
 
 func (n *node) LockContext(ctx context.Context, _ string) (context.Context, func(), error) {
-	w, t := n.w, &ticket{granted: make(chan struct{})}
+	w, t := n.w, &ticket{by: n.name, granted: make(chan struct{})}
 	t.held, t.end = context.WithCancelCause(ctx)
 	w.mu.Lock()
 	w.line = append(w.line, t)

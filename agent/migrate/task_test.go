@@ -141,6 +141,9 @@ func TestPausesAtLoss(t *testing.T) {
 			if w.snap.Report("b").Cursor >= "c" {
 				t.Errorf("late %t: %+v", late, w.snap.Report("b"))
 			}
+			if !late && slices.ContainsFunc(w.wrote, func(r written) bool { return r.by == "b" && r.Cursor >= "c" }) {
+				t.Error("the peer was moved, although no probe had come back")
+			}
 			w.set(func(*fabric.Snapshot) { w.lost = func(string, string, fabric.Path) bool { return false } })
 			w.migration(func(m *fabric.Migration) { m.Pause = nil })
 			w.untilPhase(fabric.PhaseMoved)

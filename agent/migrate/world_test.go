@@ -31,9 +31,17 @@ type world struct {
 	away  bool // etcd is
 	line  []*ticket
 	lost  func(from, to string, p fabric.Path) bool
-	wrote []fabric.MigrationReport
+	wrote []written
+	// fate says what becomes of a report that was written; nil: all is well.
+	fate func(written) error
 	// follow is how long a kernel takes to follow the records.
 	follow func() time.Duration
+}
+
+// written is a report and whose it is.
+type written struct {
+	fabric.MigrationReport
+	by string
 }
 
 var errAway = errors.New("etcd does not answer")
@@ -202,6 +210,7 @@ func (w *world) check() {
 
 // ticket is a place in line for the lock.
 type ticket struct {
+	by      string
 	has     bool
 	granted chan struct{}
 	held    context.Context
