@@ -200,6 +200,7 @@ func (v *view) releaseHold() {
 		v.objects.released, v.objects.stale = true, true
 		v.objects.judge.applied = nil
 	}
+	v.reports.release()
 	if len(v.hold.held) == 0 {
 		return
 	}

@@ -265,6 +265,22 @@ func BenchmarkFoldOneEvent(b *testing.B) {
 	}
 }
 
+// What one more batch of peers that a node has moved costs the 10000 others.
+func BenchmarkFoldOneReport(b *testing.B) {
+	w := bigWorld(10000)
+	w.migrate("one")
+	for i := range 10000 {
+		w.report(testNode(i).Name, "one", "x")
+	}
+	v := w.view()
+	v.snapshot(t0)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		v.put(w.report("node-5000", "one", fabric.NodeID(fmt.Sprint(i))))
+		v.snapshot(t0)
+	}
+}
+
 // What a list of 10000 nodes costs from its bytes to the snapshot.
 func BenchmarkFoldList(b *testing.B) {
 	w := bigWorld(10000)

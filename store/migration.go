@@ -109,6 +109,16 @@ func (rt *reportTable) del(node string) {
 	}
 }
 
+// release lets go of the reports that are gone.
+func (rt *reportTable) release() {
+	for node, r := range rt.all {
+		if r.gone {
+			delete(rt.all, node)
+			rt.stale = true
+		}
+	}
+}
+
 func (rt *reportTable) sweep(gen uint64) {
 	for node, r := range rt.all {
 		if r.gen != gen {

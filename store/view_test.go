@@ -121,7 +121,19 @@ func TestViewIsTheSameByEventAndByList(t *testing.T) {
 // randomEvent makes records that collide in every way there is.
 func randomEvent(r *rand.Rand, w *world, v *view) {
 	i := r.IntN(8)
-	switch r.IntN(10) {
+	switch r.IntN(13) {
+	case 10:
+		v.put(w.migrate(fmt.Sprint(r.IntN(2))))
+	case 11:
+		v.put(w.report(testNode(i).Name, fmt.Sprint(r.IntN(2)), fabric.NodeID(fmt.Sprint(r.IntN(3)))))
+	case 12: // finished, or its mark is gone
+		id := fmt.Sprint(r.IntN(2))
+		if r.IntN(2) == 0 {
+			v.put(w.put(finishedKey(id), "{}", 3))
+			v.del(keyMigration, w.del(keyMigration))
+		} else {
+			v.del(finishedKey(id), w.del(finishedKey(id)))
+		}
 	case 0, 1:
 		n := testNode(i)
 		n.Index = uint32(r.IntN(8) + 1)
