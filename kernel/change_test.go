@@ -202,6 +202,25 @@ func TestFailureStaysAlone(t *testing.T) {
 	idle(t, h)
 }
 
+// What is wanted for the first time on a host that is settled was altered by
+// nobody.
+func TestNewSysctlIsNoRepair(t *testing.T) {
+	underlay(t)
+	h := open(t, join(base("198.18.0.1"), peers(1)))
+	inSync(t, h)
+	one := Sysctl{"net/ipv4/fib_multipath_hash_policy", "1"}
+	h.Update(Objects{}, Objects{Sysctls: []Sysctl{one}})
+	if r := inSync(t, h); r.Writes != 1 || len(r.Repaired) != 0 {
+		t.Errorf("%d messages, repaired %v", r.Writes, r.Repaired)
+	}
+	commands(t, "sysctl -qw net.ipv4.fib_multipath_hash_policy=0")
+	h.Audit()
+	if r := inSync(t, h); r.Repaired["sysctl"] != 1 {
+		t.Errorf("altered by somebody: repaired %v", r.Repaired)
+	}
+	idle(t, h)
+}
+
 // A changed overlay is made anew with the same MAC address; what it took along
 // is nobody's drift.
 func TestOverlayMadeAnew(t *testing.T) {

@@ -122,6 +122,9 @@ func (r *pass) accepted(o op) {
 	if !asked && !r.caused && r.settled {
 		r.repaired(ref{o.kind, o.slot})
 	}
+	if o.kind == sysctls { // nothing notifies of it
+		r.state.askSysctl(r.state.sysctls.entries[o.slot].key)
+	}
 	if wanted && o.verb == destroy {
 		r.stale = true // one of two at its key, see routeVerb
 	}

@@ -16,14 +16,17 @@ const sysctlRoot = "/proc/sys/"
 func (s *state) readSysctls() {
 	for i := range s.sysctls.entries {
 		e := &s.sysctls.entries[i]
-		if !e.wanted {
-			continue
+		if e.wanted {
+			s.askSysctl(e.key)
 		}
-		if v, err := readSysctl(e.key); err == nil {
-			s.sysctls.setActual(e.key, v)
-		} else {
-			s.sysctls.dropActual(e.key)
-		}
+	}
+}
+
+func (s *state) askSysctl(path string) {
+	if v, err := readSysctl(path); err == nil {
+		s.sysctls.setActual(path, v)
+	} else {
+		s.sysctls.dropActual(path)
 	}
 }
 
@@ -42,21 +45,15 @@ func readSysctl(path string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
-// writeSysctl sets one and reads back what became of it.
+// writeSysctl sets one.
 func (s *state) writeSysctl(slot int32) error {
 	e := &s.sysctls.entries[slot]
-	path, value := e.key, e.want
-	if err := os.WriteFile(sysctlRoot+path, []byte(value), 0o644); err != nil {
+	if err := os.WriteFile(sysctlRoot+e.key, []byte(e.want), 0o644); err != nil {
 		var detail *fs.PathError
 		if errors.As(err, &detail) {
 			err = detail.Err // the path is the object's name already
 		}
-		return fmt.Errorf("set to %s: %w", value, err)
+		return fmt.Errorf("set to %s: %w", e.want, err)
 	}
-	got, err := readSysctl(path)
-	if err != nil {
-		return err
-	}
-	s.sysctls.setActual(path, got)
 	return nil
 }
