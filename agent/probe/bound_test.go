@@ -19,7 +19,7 @@ func TestBound(t *testing.T) {
 		}
 		check := func(during string, d time.Duration, least int) {
 			w.packets()
-			time.Sleep(d)
+			rest(d)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if len(w.sent) < least {
@@ -106,4 +106,22 @@ func TestMemory(t *testing.T) {
 	}
 	runtime.KeepAlive(p)
 	runtime.KeepAlive(all)
+}
+
+// TestAnswersAreBounded: no crowd of askers makes a node send more than its
+// bound in any second.
+func TestAnswersAreBounded(t *testing.T) {
+	l := limit{window: newWindow(answerRate)}
+	now := time.Now()
+	for second := range 3 {
+		answered := 0
+		for i := range 5 * answerRate {
+			if l.allow(now.Add(time.Duration(second)*time.Second + time.Duration(i)*time.Second/(6*answerRate) + time.Duration(second))) {
+				answered++
+			}
+		}
+		if answered > answerRate {
+			t.Errorf("second %d: %d answers", second, answered)
+		}
+	}
 }

@@ -20,6 +20,10 @@ func overhead(underlay netip.Addr) int {
 // said is tried, and believed if it is so.
 func (r *run) look(h hint) {
 	now := time.Now()
+	if r.scanBudget.wait(now) > 0 {
+		return // most concern others' packets, and all paths are gone through
+	}
+	r.scanBudget.take(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t := r.table

@@ -4,6 +4,14 @@
 // path, whatever its routes say, to an address of the far node's in its pods'
 // network; the far agent answers it, or, while that is gone, the far kernel
 // answers an ICMP echo. The load is bounded whatever the number of peers.
+//
+// It decides nothing: the agent's loop tells it what to watch and asks for
+// verdicts, migrations ask for volleys. It never touches a route. What is on the
+// wire, and why, is in docs/design/probes.md.
+//
+// search is the state of one path, pure; table, queue and window say which is
+// asked when, pure but for the time they are given; run is the one goroutine that
+// puts the questions, and sockets are the wire.
 package probe
 
 import (

@@ -177,7 +177,8 @@ func (p *Prober) Stats() Stats {
 func (p *Prober) Run(ctx context.Context) error {
 	r := &run{
 		Prober: p, flights: map[uint64]*flight{},
-		budget: newWindow(backgroundRate), volleyBudget: newWindow(volleyRate), hintBudget: newWindow(hintRate),
+		budget: newWindow(backgroundRate), volleyBudget: newWindow(volleyRate),
+		hintBudget: newWindow(hintRate), scanBudget: newWindow(scanRate),
 	}
 	w, err := p.open(p)
 	if err != nil {

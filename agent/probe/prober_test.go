@@ -251,6 +251,31 @@ func TestForgedAnswers(t *testing.T) {
 		if s := w.Stats(); s.Strays != 1000 {
 			t.Errorf("%d strays, want 1000", s.Strays)
 		}
+		// Not even he who knows the nonce may answer for another.
+		w.set(func() { w.spy = func(p packet) reply { return reply{p.nonce, gateway(7), time.Now()} } })
+		rest(time.Minute)
+		w.want(t, overlayTo(1), Unknown, 0)
+		w.set(func() { w.spy = func(p packet) reply { return reply{p.nonce, gateway(1), time.Now()} } })
+		rest(time.Minute)
+		w.want(t, overlayTo(1), Answers, 1450)
+	})
+}
+
+// A flood of errors about others' packets costs no time.
+func TestHintsOfStrangers(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		w.there(1)
+		w.Watch([]Target{overlayTo(1)})
+		rest(3 * time.Second)
+		for range 500 {
+			w.hints <- hint{gateway(9), 600}
+		}
+		rest(2 * time.Second)
+		w.hints <- hint{gateway(1), 600}
+		rest(time.Second)
+		if s := w.Stats(); s.Hints != 1 {
+			t.Errorf("%d looks, want the one that concerns a path", s.Hints)
+		}
 	})
 }
 

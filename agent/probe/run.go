@@ -14,7 +14,8 @@ import (
 const (
 	backgroundRate = 40
 	volleyRate     = 200
-	hintRate       = 10 // looks at paths because of ICMP errors
+	hintRate       = 10  // looks at paths because of ICMP errors
+	scanRate       = 100 // searches for the paths that such an error is about
 )
 
 // How long an answer may take: a few of the usual times, but not less than a
@@ -70,11 +71,12 @@ type flight struct {
 // run is the state of Run's goroutine.
 type run struct {
 	*Prober
-	wire                             wire
-	flights                          map[uint64]*flight // by nonce
-	volleys                          []*volley
-	tended, forgot                   time.Time
-	budget, volleyBudget, hintBudget window
+	wire                   wire
+	flights                map[uint64]*flight // by nonce
+	volleys                []*volley
+	tended, forgot         time.Time
+	budget, volleyBudget   window
+	hintBudget, scanBudget window
 }
 
 // refuse answers volleys, where nothing can be sent, with the reason.
