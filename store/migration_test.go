@@ -332,6 +332,7 @@ func FuzzMigration(f *testing.F) {
 func FuzzReport(f *testing.F) {
 	f.Add([]byte(encodeJSON(fabric.MigrationReport{ID: "one", Checks: []fabric.Check{{Name: "mtu", Result: "ok"}}, Armed: true, Cursor: "x", At: t0})))
 	f.Add([]byte(`{"id":"one","checks":null,"moved":3,"total":2,"at":"2026-11-20T12:00:00+01:00"}`))
+	f.Add([]byte(`{"id":"one","CheCks":[]}`))
 	f.Add([]byte(`{"id":"one"}{}`))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		r, err := decodeReport(value)
@@ -339,7 +340,7 @@ func FuzzReport(f *testing.F) {
 			return
 		}
 		again, err := decodeReport([]byte(encodeJSON(r)))
-		if err != nil || !reflect.DeepEqual(r, again) && r.Checks != nil || r.ID == "" {
+		if err != nil || encodeJSON(again) != encodeJSON(r) || r.ID == "" {
 			t.Errorf("%q is read as %+v, and read back as %+v: %v", value, r, again, err)
 		}
 	})
