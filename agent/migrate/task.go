@@ -31,7 +31,7 @@ type Task struct {
 	// What follows belongs to Run's goroutine.
 	group   sync.WaitGroup // of those who wait for the lock
 	line    *place         // in line for the lock; nil: none is asked for
-	again   time.Time      // none is asked for before
+	again   time.Time      // nothing is done before
 	own     fabric.MigrationReport
 	written time.Time // own was
 	checked time.Time // the host was
@@ -112,6 +112,9 @@ func (t *Task) follow(ctx context.Context) {
 		}
 		return
 	}
+	if time.Now().Before(t.again) {
+		return // the next tick comes after that
+	}
 	next := t.prepare(ctx, st)
 	if t.wants(st) {
 		t.enter(ctx)
@@ -186,7 +189,9 @@ func (t *Task) tell(ctx context.Context, r fabric.MigrationReport) error {
 	r.At = time.Now().UTC()
 	t.written = time.Now()
 	if err := t.opt.Fabric.ReportMigration(ctx, r); err != nil {
-		t.own = fabric.MigrationReport{} // etcd may have it all the same: the snapshot says
+		// Etcd may have it all the same: the next snapshot says. Until that is
+		// here nothing is written, lest an older cursor be put in its place.
+		t.own, t.again = fabric.MigrationReport{}, time.Now().Add(turnPause)
 		return err
 	}
 	t.own = r
