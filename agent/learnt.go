@@ -346,9 +346,10 @@ func (l *learnt) hops(p netip.Prefix) (text string, ok bool) {
 	return "via " + strings.Join(out, ", "), len(out) > 0
 }
 
-// reasons says why a node that routes is not ready.
+// reasons says why a node that routes is not ready. Where BGP is there only
+// because the fabric is being moved to it, nothing rests on it yet.
 func (l *learnt) reasons(spec *fabric.Spec, others int) []string {
-	if !l.routing() {
+	if !l.routing() || !spec.Plan().Routes(spec.PathRules) {
 		return nil
 	}
 	switch s := l.from.Status(); {
