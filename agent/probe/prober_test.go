@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -186,8 +187,12 @@ func TestEachHopMustCarry(t *testing.T) {
 // A process that stood still finds answers unread: silence says nothing then.
 func TestStoppedProcess(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
-		w.there(1)
-		w.Watch([]Target{overlayTo(1)})
+		var all []Target
+		for i := range 20 {
+			w.there(i).delay = 200 * time.Millisecond // so that some are under way
+			all = append(all, overlayTo(i))
+		}
+		w.Watch(all)
 		for range 50 {
 			rest(500 * time.Millisecond)
 			gate := make(chan struct{})
@@ -195,10 +200,45 @@ func TestStoppedProcess(t *testing.T) {
 			rest(7 * time.Second)
 			w.set(func() { w.gate = nil })
 			close(gate)
-			rest(time.Millisecond)
-			w.want(t, overlayTo(1), Answers, 1450)
+		}
+		rest(time.Second)
+		if s := w.Stats(); s.Lost != 0 || s.Answering != len(all) {
+			t.Errorf("nothing was lost: %+v", s)
 		}
 	})
+}
+
+// What a choice waits for is asked before the routine.
+func TestUrgentGoesFirst(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		var all []Target
+		for i := range 2000 {
+			w.there(i)
+			all = append(all, overlayTo(i))
+		}
+		w.Watch(all)
+		rest(3 * time.Second)
+		g := directTo(1999)
+		g.Urgent = true
+		w.Touch(g.Peer, g.Family, []Target{overlayTo(1999), g})
+		rest(2 * time.Second)
+		w.want(t, g, Answers, 1450)
+		w.want(t, overlayTo(1999), Unknown, 0)
+	})
+}
+
+// Next hops that come and go leave nothing behind.
+func TestRoutesAreReleased(t *testing.T) {
+	p := New(Options{Log: quiet(), Known: func(netip.Addr) bool { return true }})
+	for i := range 1000 {
+		g := directTo(1)
+		g.Hops = []kernel.Hop{{Link: uplinkLink, Gateway: host(i + 2)}}
+		p.Touch(g.Peer, g.Family, []Target{g})
+	}
+	p.Watch(nil)
+	if n := len(p.table.routes); n > 2 || len(p.table.byName) != 0 || len(p.table.order) != 0 {
+		t.Errorf("%d routes are kept, %d by name, %d paths", n, len(p.table.byName), len(p.table.order))
+	}
 }
 
 func TestHint(t *testing.T) {
@@ -206,11 +246,11 @@ func TestHint(t *testing.T) {
 		h := w.there(1)
 		w.Watch([]Target{overlayTo(1), directTo(1)})
 		rest(3 * time.Second)
-		// Outside, 1400 is 1350 for the overlay's packets.
-		w.set(func() { h.carries[overlayLink] = 1350; h.icmp = true; w.mtu[overlayLink] = 0 })
-		w.hints <- hint{host(1), 1400}
-		rest(2 * time.Second)
-		w.want(t, overlayTo(1), Answers, 1350)
+		// Outside, 1393 is 1343 for the overlay's packets: exact, as it was said.
+		w.set(func() { h.carries[overlayLink] = 1343 })
+		w.hints <- hint{host(1), 1393}
+		rest(3 * time.Second)
+		w.want(t, overlayTo(1), Answers, 1343)
 		w.want(t, directTo(1), Answers, 1450)
 	})
 }

@@ -161,6 +161,20 @@ func TestSearchEarlier(t *testing.T) {
 	}
 }
 
+// What one lane carries is in force when all do.
+func TestSearchEarlierLanes(t *testing.T) {
+	l := &link{lanes: []int{1450, 1360}, agent: true}
+	s := newSearch(false, 1500, 1350, 2)
+	for n := 0; !s.proven; n++ {
+		if l.ask(&s); s.mtu > 1360 || n > 100 {
+			t.Fatalf("in force: %d; %+v", s.mtu, s)
+		}
+	}
+	if s.mtu != 1360 {
+		t.Errorf("found %d", s.mtu)
+	}
+}
+
 func TestSearchSilence(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
