@@ -259,7 +259,11 @@ func TestMigrationStopsAtALoss(t *testing.T) {
 	ctx, l := upPaths(t, fourHosts, nil)
 	must(t, l.Host("h1").Migrate(ctx, "vxlan-to-bgp", "--rate", "1"))
 	must(t, l.WaitMigration(ctx, "moving", someMoved))
-	f, err := l.Host("h4").Drop(ctx, []string{"forward"}, `iifname "eth0" ip daddr 10.244.0.0/16`, `iifname "eth0" ip6 daddr fd00:10:244::/48`)
+	var matches []string
+	for _, p := range l.Host("h4").status(ctx, t).Lease.Subnets {
+		matches = append(matches, map[bool]string{true: "ip6", false: "ip"}[p.Addr().Is6()]+" daddr "+p.String())
+	}
+	f, err := l.Switch("t2").Drop(ctx, []string{"forward"}, matches...)
 	must(t, err)
 	must(t, l.WaitMigration(ctx, "stopped", stopped))
 	m, err := l.Migration(ctx)
