@@ -37,7 +37,7 @@ TEST_PACKAGES = etcd-server etcd-client iproute2 iputils-ping nftables tcpdump c
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
 build: ## build the static binaries into bin/
@@ -50,6 +50,10 @@ demo: build ## three hosts and six pods on this machine, with faults; under a mi
 .PHONY: demo-bgp
 demo-bgp: build ## two racks, two ToRs each, routed by BGP, with faults; under two minutes
 	$(BIN)/weft-lab demo-bgp
+
+.PHONY: demo-migrate
+demo-migrate: build ## two racks move from VXLAN to BGP and back under traffic; about a minute
+	$(BIN)/weft-lab demo-migrate
 
 .PHONY: setup
 setup: # install what the tests need and this machine lacks

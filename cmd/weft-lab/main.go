@@ -26,7 +26,7 @@ func run(args []string) int {
 		return exit(lab.Hold())
 	}
 	// What ends with this process needs no namespace that stays.
-	if verb == "demo" || verb == "demo-bgp" || verb == "bench" {
+	if verb == "demo" || verb == "demo-bgp" || verb == "demo-migrate" || verb == "bench" {
 		code, ran, err := lab.EnterUserNamespace()
 		if ran || err != nil {
 			return max(code, exit(err))

@@ -106,6 +106,10 @@ func TestDemo(t *testing.T) {
 			"h1-a", "h4-a", "established", "64901", "4200000001", "t1a loses", "t1a comes back",
 			"ipv4", "ipv6", "10.244.", "fd00:10:244:", "198.18.1.1 eth0, 198.18.101.1 eth1",
 		},
+		"demo-migrate": {
+			"6 hosts", "vxlan-to-bgp", "bgp-to-vxlan", "finished", "direct", "bgp", "vxlan",
+			"retransmissions: ", "packets reordered: 0",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

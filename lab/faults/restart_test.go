@@ -48,10 +48,17 @@ var binaries = sync.OnceValues(func() (lab.Binaries, error) {
 // up brings up three racks, each with one ToR of FRR and one of BIRD.
 func up(t *testing.T, limit time.Duration) (context.Context, *lab.Lab) {
 	t.Helper()
+	ctx, l := upTopology(t, topologies.LeafSpine, limit)
+	must(t, l.WaitSessions(ctx))
+	return ctx, l
+}
+
+func upTopology(t *testing.T, file []byte, limit time.Duration) (context.Context, *lab.Lab) {
+	t.Helper()
 	testns.New(t)
 	bin, err := binaries()
 	must(t, err)
-	topo, err := lab.ParseTopology(topologies.LeafSpine)
+	topo, err := lab.ParseTopology(file)
 	must(t, err)
 	l, err := lab.New(lab.Options{Topology: topo, Binaries: bin})
 	must(t, err)
@@ -70,7 +77,6 @@ func up(t *testing.T, limit time.Duration) (context.Context, *lab.Lab) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, errors.New("the fault run took too long"))
 	t.Cleanup(cancel)
 	must(t, l.Up(ctx))
-	must(t, l.WaitSessions(ctx))
 	return ctx, l
 }
 
