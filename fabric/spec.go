@@ -20,7 +20,7 @@ type Spec struct {
 	Reserved []netip.Prefix `json:"reserved,omitempty"`
 	Backend  string         `json:"backend"` // "vxlan" or "bgp"
 	VXLAN    VXLANSpec      `json:"vxlan"`
-	BGP      BGPSpec        `json:"bgp,omitzero"` // zero: the backend is not bgp, and nothing was set beforehand
+	BGP      BGPSpec        `json:"bgp,omitzero"` // complete also while no plan routes
 	// Paths are the ways to peers in order of preference, or Overlay is the word
 	// for such a list; both empty: what the backend does by default.
 	Paths      []PathKind     `json:"paths,omitempty"`
