@@ -49,7 +49,7 @@ func (w *wanted) uplinks() (changed bool) {
 	next.Uplinks = links
 	w.host.Update(base(w.input), base(next))
 	w.input = next
-	w.ways.facts = w.ways.with(next)
+	w.ways.by(next)
 	return true
 }
 

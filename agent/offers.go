@@ -18,8 +18,9 @@ type facts struct {
 	in backends.Input
 	// overlays are the different ones of the plans, at most one for each plan.
 	overlays []fabric.VXLANSpec
-	cut      bool     // the underlay's device cannot send
-	fib      *bgp.FIB // nil: the fabric does not route
+	tunnels  []kernel.Hop // into them
+	cut      bool         // the underlay's device cannot send
+	fib      *bgp.FIB     // nil: the fabric does not route
 	// lost: no session is established, and one was in this life.
 	lost bool
 	// proven: a migration is under way and probes with volleys of its own, so a
@@ -30,7 +31,10 @@ type facts struct {
 
 // with is what the facts are by another input.
 func (k facts) with(in backends.Input) facts {
-	k.in, k.overlays = in, vxlan.Overlays(in)
+	k.in, k.overlays, k.tunnels = in, vxlan.Overlays(in), nil
+	for _, o := range k.overlays {
+		k.tunnels = append(k.tunnels, kernel.Hop{Link: vxlan.DeviceName(o)})
+	}
 	return k
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,23 +101,19 @@ func TestOffers(t *testing.T) {
 // Only peers' own gateways may ask, whoever had the subnet before.
 func TestGatewaysAreThoseOfThePeers(t *testing.T) {
 	var g gateways
-	a, b := testPeer(2, "198.18.0.2"), testPeer(3, "198.18.0.3")
-	at := netip.MustParseAddr("10.244.2.1")
-	g.follow(nil, a)
-	if !g.known(at) || g.known(at.Next()) {
-		t.Error("the peer's gateway alone should be known")
+	a, b, self := testPeer(2, "198.18.0.2"), testPeer(3, "198.18.0.3"), testPeer(4, "198.18.0.4")
+	want := func(what string, peers []*fabric.Peer, known ...string) {
+		t.Helper()
+		g.follow(self.ID, append(peers, self))
+		for _, text := range []string{"10.244.2.1", "10.244.3.1", "10.244.4.1", "10.244.2.2", "198.18.0.2"} {
+			if got := g.known(netip.MustParseAddr(text)); got != slices.Contains(known, text) {
+				t.Errorf("%s: %s is known: %t", what, text, got)
+			}
+		}
 	}
-	taken := *b
-	taken.Subnets = a.Subnets
-	g.follow(b, &taken) // before the loss of the other is seen
-	without := *a
-	without.Subnets = nil
-	g.follow(a, &without)
-	if !g.known(at) {
-		t.Error("the new owner's gateway is not known")
-	}
-	g.follow(&taken, nil)
-	if g.known(at) || len(g.ids) != 0 {
-		t.Errorf("after all went: %v", g.ids)
-	}
+	want("two", []*fabric.Peer{b, a}, "10.244.2.1", "10.244.3.1")
+	without, taken := *a, *b
+	without.Subnets, taken.Subnets = nil, a.Subnets
+	want("the subnet moved", []*fabric.Peer{&without, &taken}, "10.244.2.1")
+	want("nobody", nil)
 }

@@ -76,21 +76,9 @@ func (w *wanted) follow(in inputs, now time.Time) (bool, error) {
 	} else {
 		w.step(before, given, in, now)
 	}
-	w.settle(in)
-	return true, nil
-}
-
-// settle ends following: what was looked at is what is known.
-func (w *wanted) settle(in inputs) {
-	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
-		if a == b {
-			return
-		}
-		if self := w.input.Self; (a == nil || a.ID != self) && (b == nil || b.ID != self) {
-			w.ways.known.follow(a, b)
-		}
-	})
+	w.ways.known.follow(before.Self, in.snapshot.Peers)
 	w.peers, w.down = in.snapshot.Peers, in.down
+	return true, nil
 }
 
 // samePlans reports whether the specification and the plans are as they were.
@@ -143,11 +131,13 @@ func ownedByOther(s *fabric.Snapshot, self fabric.NodeID, p netip.Prefix) bool {
 
 // anew sets the whole desired state: the specification or a plan changed.
 func (w *wanted) anew(in inputs, first bool, now time.Time) {
-	w.ways.facts = w.ways.with(w.input)
+	w.ways.by(w.input)
 	w.ways.proven = len(w.input.Plans) > 1
 	if first {
+		w.ways.watch.told = now // the start first, then the probes
 		w.ways.adopt(w.host.Held, in.snapshot.Peers)
 	}
+	w.ways.watch.again()
 	objs := base(w.input)
 	n := len(in.snapshot.Peers) * len(w.input.Spec.Networks())
 	objs.FDB, objs.Neighs = slices.Grow(objs.FDB, len(in.snapshot.Peers)), slices.Grow(objs.Neighs, n)
@@ -164,8 +154,11 @@ func (w *wanted) anew(in inputs, first bool, now time.Time) {
 	})
 	w.dropGone(in)
 	w.learnt.addTo(&objs)
-	w.host.SetWant(objs)
-	w.ways.watch.again()
+	if first { // there is nothing that it would replace
+		w.host.Update(kernel.Objects{}, objs)
+	} else {
+		w.host.SetWant(objs)
+	}
 }
 
 // dropGone forgets peers that are no longer there.
@@ -191,7 +184,7 @@ func (w *wanted) step(before backends.Input, given []kernel.Route, in inputs, no
 		w.ways.watch.again()
 	}
 	old := w.ways.facts
-	w.ways.facts = w.ways.with(w.input)
+	w.ways.by(w.input)
 	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
 		if a != b || rebase || w.down[a.ID] != in.down[a.ID] || w.ways.proven && w.ways.replanned(b) {
 			w.peer(&gone, &come, &old, change{a, b, in.down}, now)

@@ -10,7 +10,6 @@ import (
 	"github.com/weft-net/weft/agent/probe"
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/backends/paths"
-	"github.com/weft-net/weft/backends/vxlan"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
 )
@@ -42,7 +41,7 @@ type watching struct {
 }
 
 func (w *watching) touch(k paths.Key) {
-	if w.prober == nil {
+	if w.prober == nil || w.stale {
 		return
 	}
 	if w.touched == nil {
@@ -86,7 +85,8 @@ func (w *ways) tell(peers []*fabric.Peer, now time.Time) (again time.Time) {
 
 // targets are all that is to be watched. Every node begins with those that
 // follow it, lest all ask the first at the same time.
-func (w *ways) targets(peers []*fabric.Peer) (out []probe.Target) {
+func (w *ways) targets(peers []*fabric.Peer) []probe.Target {
+	out := make([]probe.Target, 0, len(peers)*len(w.in.Spec.Networks()))
 	at, _ := slices.BinarySearchFunc(peers, w.self.ID, func(p *fabric.Peer, id fabric.NodeID) int {
 		if p.ID < id {
 			return -1
@@ -148,13 +148,20 @@ func (w *ways) target(p *fabric.Peer, f fabric.Family, path fabric.Path, plan fa
 		outer := backends.Outer(w.in.Underlay.Addrs)
 		t.Full = min(t.Full, w.in.Underlay.MTU-backends.Overhead(outer))
 		t.MAC = p.VTEPMAC
-		for _, o := range w.overlays {
-			if o.Generation == path.Generation {
-				t.Hops = []kernel.Hop{{Link: vxlan.DeviceName(o), Gateway: vxlan.Gateway(theirs, p.VTEPMAC)}}
-			}
-		}
+		t.Hops = w.tunnel(path.Generation)
 	}
 	return t, len(t.Hops) > 0
+}
+
+// tunnel is the hop into an overlay, the same for all peers: the far end is known
+// by its MAC.
+func (w *ways) tunnel(generation int) []kernel.Hop {
+	for i, o := range w.overlays {
+		if o.Generation == generation {
+			return w.tunnels[i : i+1 : i+1]
+		}
+	}
+	return nil
 }
 
 // silent lists the peers whose path in use answers no probe, by name.

@@ -120,6 +120,7 @@ type ways struct {
 	facts
 	self     fabric.Node      // name, id and labels
 	snapshot *fabric.Snapshot // which says by which plan a peer is sent to
+	usual    []fabric.Path    // what prefer gave last for no reason of the peer's own; nil: not known
 	chooser  *paths.Chooser
 	to       map[fabric.NodeID]*toPeer
 	count    [wayCount]int // families of peers
@@ -140,16 +141,21 @@ func newWays(self fabric.Node) *ways {
 	return &ways{self: self, chooser: paths.New(), to: map[fabric.NodeID]*toPeer{}, earlier: map[paths.Key]inForce{}}
 }
 
+// by takes over another input.
+func (w *ways) by(in backends.Input) { w.facts, w.usual = w.with(in), nil }
+
 // prefer lists the paths to a peer, best first. While a migration has moved it,
 // those of the plan before are the way out.
 func (w *ways) prefer(p *fabric.Peer) []fabric.Path {
-	rules := w.in.Spec.PathRules
-	from := w.sender()
-	plan := w.plan(p)
-	out := plan.Prefer(rules, from, p.Labels)
+	rules, from := w.in.Spec.PathRules, w.sender()
 	if w.snapshot.Migration == nil || !w.snapshot.Moved(&w.self, &p.Node) {
-		return out
+		if len(rules) == 0 && w.usual != nil {
+			return w.usual
+		}
+		w.usual = w.in.Spec.Plan().Prefer(rules, from, p.Labels)
+		return w.usual
 	}
+	out := w.snapshot.Migration.To.Prefer(rules, from, p.Labels)
 	for _, path := range w.in.Spec.Plan().Prefer(rules, from, p.Labels) {
 		if !slices.Contains(out, path) {
 			out = append(out, path)

@@ -183,6 +183,8 @@ func TestCarrierLostLeavesTheSegment(t *testing.T) {
 func TestProbesSetTheMTU(t *testing.T) {
 	l, _, prober, clock := anyPath(t, testPeer(2, "198.18.9.2"), testPeer(3, "198.18.9.3"))
 	l.roundWant(t, true)
+	clock.pass(time.Second) // the start first, then the probes
+	l.roundWant(t, true)
 	key := probe.Key{Peer: "peer-002", Family: fabric.IPv4, Path: fabric.Path{Kind: fabric.PathVXLAN}}
 	if target, ok := prober.watched[key]; !ok || target.Full != 1450 || target.To != netip.MustParseAddr("10.244.2.1") || target.From != netip.MustParseAddr("10.244.1.1") {
 		t.Fatalf("watched: %+v", prober.watched)

@@ -103,6 +103,19 @@ func (p Plan) Default(severalUplinks bool) []PathKind {
 	return OverlayPaths(OverlayCrossSubnet)
 }
 
+// prefers reports whether Default has k. It is asked for every peer.
+func (p Plan) prefers(k PathKind) bool {
+	switch {
+	case len(p.Paths) > 0:
+		return slices.Contains(p.Paths, k)
+	case p.Overlay != "":
+		return slices.Contains(OverlayPaths(p.Overlay), k)
+	case p.Backend == backendBGP || k == PathVXLAN:
+		return true // fallback has all
+	}
+	return k == PathDirect && p.VXLAN.DirectRouting
+}
+
 func (p Plan) ordered(list []PathKind, severalUplinks bool) []PathKind {
 	if severalUplinks && len(list) > 1 && list[0] == PathDirect && list[1] == PathBGP {
 		list[0], list[1] = list[1], list[0]
@@ -142,7 +155,7 @@ func (p Plan) Prefer(rules []PathRule, from Sender, peer map[string]string) []Pa
 // Uses reports whether some node may send by paths of kind k: then every node
 // must be able to receive by it.
 func (p Plan) Uses(rules []PathRule, k PathKind) bool {
-	if slices.Contains(p.Default(false), k) {
+	if p.prefers(k) {
 		return true
 	}
 	return slices.ContainsFunc(rules, func(r PathRule) bool {

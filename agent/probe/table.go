@@ -234,6 +234,7 @@ func resize(s *search, fresh search) {
 // replace puts targets in the place of the paths from..to in order, to which
 // all of them belong. It queues what is new or different.
 func (t *table) replace(from, to int, targets []Target, now time.Duration) {
+	t.paths = slices.Grow(t.paths, max(0, len(targets)-len(t.paths)))
 	sorted := make([]int32, len(targets))
 	for i := range sorted {
 		sorted[i] = int32(i)
