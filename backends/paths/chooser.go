@@ -74,7 +74,7 @@ func (c *Chooser) Choose(k Key, prefer []fabric.Path, offers []Offer, now time.T
 	var list ways
 	list.take(e, prefer, offers)
 	e.order(list.name(), at)
-	e.note(offers, at)
+	e.note(offers, list.bits(), at)
 	to := list.at(e.current)
 	if to < 0 || list.all[to].state != Up {
 		to = list.best(e, at)

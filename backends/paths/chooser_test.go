@@ -109,6 +109,12 @@ func TestScenarios(t *testing.T) {
 			"prefer vxlan", "bgp=up/answers vxlan=up/answers", "bgp=gone vxlan=up/answers", "bgp=up/answers vxlan=up/answers",
 			"prefer bgp vxlan", "bgp=up/answers vxlan=up/answers",
 		}},
+		{"taken-away-and-given-back-is-not-lost", []string{
+			"prefer bgp vxlan", "bgp=up/answers vxlan=up/answers",
+			"prefer vxlan", "vxlan=up/answers", "prefer bgp vxlan", "bgp=up/answers vxlan=up/answers",
+			"prefer vxlan", "vxlan=up/answers", "prefer bgp vxlan", "bgp=up/answers vxlan=up/answers",
+			"bgp=gone vxlan=up/answers", "bgp=up/answers vxlan=up/answers", "pass 1m",
+		}},
 		{"ordered-to-what-has-been-there-unasked", []string{"bgp=gone vxlan=up/answers", "bgp=up vxlan=up/answers", "prefer vxlan", "bgp=up vxlan=up/answers", "pass 1m", "prefer bgp", "bgp=up vxlan=up/answers", "pass 1m"}},
 		{"ordered-while-waited-for", []string{"bgp=gone vxlan=up/answers", "bgp=up vxlan=up/answers", "pass 6s", "prefer bgp vxlan", "bgp=up vxlan=up/answers", "pass 1m"}},
 		{"lost-to-what-answers", []string{"bgp=up direct=gone vxlan=up/answers", "direct=up vxlan=up/answers", "pass 1m"}},

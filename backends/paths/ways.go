@@ -182,15 +182,24 @@ func (e *entry) order(name uint64, at moment) {
 	e.prefer = name
 }
 
-// note takes in which ways came and which were lost.
-func (e *entry) note(offers []Offer, at moment) {
+// bits are those of the preferred ways.
+func (l *ways) bits() (bits uint8) {
+	for i := range l.preferred {
+		bits |= l.all[i].code.bit()
+	}
+	return bits
+}
+
+// note takes in which ways came and which were lost. One that is not preferred,
+// or no more, is not lost: an operator may have taken it away.
+func (e *entry) note(offers []Offer, preferred uint8, at moment) {
 	var up uint8
 	for i := range offers {
 		if c := encode(offers[i].Path); c != 0 && offers[i].counts() == Up {
 			up |= c.bit()
 		}
 	}
-	came, lost := up&^e.up, e.up&^up
+	came, lost := up&^e.up, e.up&^up&preferred
 	e.up = up
 	if len(e.tracks) > 0 {
 		kept := e.tracks[:0]
