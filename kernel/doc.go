@@ -9,5 +9,5 @@
 // Only this package and cni speak netlink. One goroutine, the agent's
 // reconcile loop, calls a Host. What looks or acts outside of that loop has a
 // socket of its own and writes no object: FindUnderlay, Neighbours, Traffic,
-// ForwardFilters, ForgetPathMTU.
+// ForwardFilters, VXLANDevices, ForgetPathMTU.
 package kernel

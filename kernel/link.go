@@ -53,7 +53,9 @@ type linkMessage struct {
 	name  string
 	alias string
 	lower int32 // VXLAN: index of the uplink
-	iface iface
+	// external is true for a VXLAN device whose packets bring their VNI along.
+	external bool
+	iface    iface
 }
 
 func decodeLink(data []byte) (linkMessage, bool) {
@@ -121,6 +123,8 @@ func (l *linkMessage) decodeInfo(info []byte) {
 			l.vxlan.UDPChecksum = rtnl.U8(v) != 0
 		case unix.IFLA_VXLAN_DF:
 			l.df = rtnl.U8(v)
+		case unix.IFLA_VXLAN_COLLECT_METADATA:
+			l.external = rtnl.U8(v) != 0
 		}
 	})
 }

@@ -41,7 +41,7 @@ func (t *Task) look(ctx context.Context, st state) (checks []fabric.Check, missi
 		ok("version", "weftd %s on Linux %s", st.self.Version, release()),
 		checkPlans(st.snap.Spec, st.m.To),
 		checkMTU(st),
-		checkFilters(t.opt.Filters()),
+		t.checkFilters(st),
 		checkOverlay(st),
 	}
 	if st.snap.Spec.Network.IPv4.IsValid() {
@@ -105,18 +105,6 @@ func checkMTU(st state) fabric.Check {
 		return warning(name, "pods that run have %d bytes and new ones get %d: those that run are told by ICMP for each destination", now, then)
 	}
 	return ok(name, "pods have %d bytes, and %d then", now, then)
-}
-
-// checkFilters names packet filters of others. What their rules say is not known.
-func checkFilters(chains []string, err error) fabric.Check {
-	const name = "firewall"
-	switch {
-	case err != nil:
-		return warning(name, "packet filters cannot be listed: %v", err)
-	case len(chains) > 0:
-		return warning(name, "these drop what no rule of theirs accepts: %s: see that they accept packets from and to pods that come by the underlay, and the overlay's port", strings.Join(chains, ", "))
-	}
-	return ok(name, "no packet filter of others drops by default")
 }
 
 // checkSessions has the routing task plan for the new specification.

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,10 +87,36 @@ func TestCheckMTU(t *testing.T) {
 	}
 }
 
+// What probes cannot see is said with the chain and the devices to look at.
 func TestCheckFilters(t *testing.T) {
-	wantCheck(t, "none", checkFilters(nil, nil), fabric.CheckOK, "")
-	wantCheck(t, "one", checkFilters([]string{"ip filter FORWARD (hook forward)"}, nil), fabric.CheckWarning, "ip filter FORWARD")
-	wantCheck(t, "unknown", checkFilters(nil, errors.New("no netlink")), fabric.CheckWarning, "no netlink")
+	routed, tunnel := moveTo(overlay(4789, 0), fabric.Plan{Backend: "bgp", Overlay: fabric.OverlayNever}), moveTo(overlay(4789, 0), overlay(8472, 1))
+	routed.in.Uplinks = []string{"eth0", "eth1"}
+	some := kernel.Filter{Chain: "inet filter forward", Hook: "forward", Rules: 2}
+	docker := kernel.Filter{Chain: "ip filter FORWARD", Hook: "forward", ByDefault: true, Rules: 1}
+	host := kernel.Filter{Chain: "inet filter input", Hook: "input", ByDefault: true}
+	for _, tt := range []struct {
+		name    string
+		st      state
+		filters []kernel.Filter
+		err     error
+		result  string
+		text    string
+	}{
+		{"none", routed, nil, nil, fabric.CheckOK, ""},
+		{"rules", routed, []kernel.Filter{some}, nil, fabric.CheckWarning, "chain inet filter forward drops some forwarded packets (2 rules); " +
+			"probes do not pass it: see that pods' packets may go between weft0 and eth0, eth1"},
+		{"a policy and a rule", tunnel, []kernel.Filter{docker}, nil, fabric.CheckWarning, "chain ip filter FORWARD drops what no rule of it accepts, and " +
+			"drops some forwarded packets (1 rule); probes do not pass it: see that pods' packets may go between weft0 and weft.1b"},
+		{"to the host", routed, []kernel.Filter{host}, nil, fabric.CheckWarning, "chain inet filter input drops what no rule of it accepts: " +
+			"see that it accepts probes (UDP port 7158, ICMP echo)"},
+		{"both, and an overlay", tunnel, []kernel.Filter{host, some}, nil, fabric.CheckWarning, "weft0 and weft.1b; chain inet filter input drops what no rule of it accepts: " +
+			"see that it accepts the overlay (UDP port 8472) and probes"},
+		{"many", routed, slices.Repeat([]kernel.Filter{some}, 7), nil, fabric.CheckWarning, "forward drops some forwarded packets (2 rules), and 3 more; probes"},
+		{"unknown", routed, nil, errors.New("no netlink"), fabric.CheckWarning, "no netlink"},
+	} {
+		task := New(Options{Filters: func() ([]kernel.Filter, error) { return tt.filters, tt.err }})
+		wantCheck(t, tt.name, task.checkFilters(tt.st), tt.result, tt.text)
+	}
 }
 
 // router says what a test wants to hear.
@@ -201,8 +229,45 @@ func TestCheckOverlay(t *testing.T) {
 	}
 	defer conn.Close()
 	wantCheck(t, "taken", checkOverlay(st), fabric.CheckWarning, "8472 is in use")
-	testns.Run(t, "ip", "link", "add", "weft.1b", "type", "veth", "peer", "name", "other")
+	link := func(args string) { testns.Run(t, "ip", strings.Fields("link "+args)...) }
+	link("add weft.1b type veth peer name other")
+	wantCheck(t, "somebody else's device", checkOverlay(st), fabric.CheckFailed, "weft.1b is there, and is not weft's")
+	link("del weft.1b")
+	link("add weft.1b type vxlan id 1 dstport 8472 local 198.18.0.1")
+	wantCheck(t, "a device without weft's mark", checkOverlay(st), fabric.CheckFailed, "weft.1b, which is not weft's")
+	link("set weft.1b alias weft")
 	wantCheck(t, "armed already", checkOverlay(st), fabric.CheckOK, "weft.1b")
+	link("del weft.1b")
 	wantCheck(t, "the same port", checkOverlay(moveTo(overlay(8472, 0), overlay(8472, 1))), fabric.CheckOK, "already")
 	wantCheck(t, "none", checkOverlay(moveTo(overlay(4789, 0), fabric.Plan{Backend: "bgp", Overlay: fabric.OverlayNever})), fabric.CheckOK, "has none")
+}
+
+// Another's VXLAN device is in the way where the kernel would refuse weft's.
+func TestCheckOverlayBesideOthers(t *testing.T) {
+	st := moveTo(overlay(4789, 0), overlay(8472, 1))
+	for _, tt := range []struct {
+		name, device, result, text string
+	}{
+		{"VNI and port", "add name flannel type vxlan id 1 dstport 8472 local 198.18.0.9", fabric.CheckFailed, "device flannel, which is not weft's, has VNI 1 and UDP port 8472"},
+		{"VNI and port, from any address", "add name flannel type vxlan id 1 dstport 8472", fabric.CheckFailed, "flannel"},
+		{"port", "add name flannel type vxlan id 2 dstport 8472 local 198.18.0.9", fabric.CheckWarning, "also that of flannel"},
+		{"VNI", "add name flannel type vxlan id 1 dstport 4790 local 198.18.0.9", fabric.CheckOK, "8472 is free"},
+		{"over IPv6", "add name flannel type vxlan id 1 dstport 8472 local fd18::9", fabric.CheckOK, "8472 is free"},
+		{"external", "add name cilium type vxlan external dstport 8472", fabric.CheckFailed, "device cilium has UDP port 8472 for itself"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			testns.New(t)
+			testns.Run(t, "ip", strings.Fields("link "+tt.device)...)
+			wantCheck(t, tt.name, checkOverlay(st), tt.result, tt.text)
+			// The check says what the kernel then does.
+			refused := false
+			for _, args := range []string{"add name weft.1b type vxlan id 1 dstport 8472 local 198.18.0.1", "set flannel up", "set cilium up", "set weft.1b up"} {
+				out, err := exec.Command("ip", strings.Fields("link "+args)...).CombinedOutput()
+				refused = refused || err != nil && !strings.Contains(string(out), "Cannot find device")
+			}
+			if failed := tt.result == fabric.CheckFailed; failed != refused {
+				t.Errorf("the check failed: %t, the kernel refused: %t", failed, refused)
+			}
+		})
+	}
 }

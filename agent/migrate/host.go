@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/backends/vxlan"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
@@ -108,22 +109,58 @@ func leadsToGateway(dev string, nets []netip.Prefix, gateways []netip.Addr) bool
 	})
 }
 
-// checkOverlay looks whether the port of the new overlay is free. The kernel lets
-// VXLAN devices share one, so that it is taken need not mean harm.
+// checkOverlay looks whether the kernel can have the new overlay's device. VXLAN
+// devices of different VNIs share a port, so that it is taken need not mean harm.
 func checkOverlay(st state) fabric.Check {
 	const name = "overlay"
-	from, to, rules := st.snap.Spec.Plan(), st.m.To, st.snap.Spec.PathRules
-	switch {
-	case !to.Uses(rules, fabric.PathVXLAN):
+	to := st.m.To.VXLAN
+	if !st.m.To.Uses(st.snap.Spec.PathRules, fabric.PathVXLAN) {
 		return ok(name, "the new plan has none")
-	case from.Uses(rules, fabric.PathVXLAN) && from.VXLAN.Port == to.VXLAN.Port:
-		return ok(name, "port %d is weft's already", to.VXLAN.Port)
-	case exists(vxlan.DeviceName(to.VXLAN)):
-		return ok(name, "device %s is there already", vxlan.DeviceName(to.VXLAN))
-	case portTaken(to.VXLAN.Port):
-		return warning(name, "UDP port %d is in use on this host: another tunnel can share it, a program cannot", to.VXLAN.Port)
 	}
-	return ok(name, "port %d is free", to.VXLAN.Port)
+	devices, err := kernel.VXLANDevices()
+	if err != nil {
+		return warning(name, "%v", err)
+	}
+	var beside []string
+	for _, d := range devices {
+		switch {
+		case d.Own || d.Port != to.Port || overOther(d.Local, st):
+		case d.External:
+			return failed(name, "device %s has UDP port %d for itself, as an external one (Open vSwitch, Cilium): choose another port", d.Name, d.Port)
+		case d.VNI == to.VNI:
+			return failed(name, "device %s, which is not weft's, has VNI %d and UDP port %d: the kernel allows them once; choose others, or remove it", d.Name, d.VNI, d.Port)
+		default:
+			beside = append(beside, d.Name)
+		}
+	}
+	return checkPort(st, devices, beside)
+}
+
+// overOther reports whether a device's underlay is of the other family than
+// weft's: then they are not in each other's way (drivers/net/vxlan,
+// vxlan_vni_in_use).
+func overOther(local netip.Addr, st state) bool {
+	return local.IsValid() && fabric.FamilyOf(local) != backends.Outer(st.in.Underlay.Addrs)
+}
+
+// checkPort looks who else has the new overlay's port.
+func checkPort(st state, devices []kernel.VXLANDevice, beside []string) fabric.Check {
+	const name = "overlay"
+	from, to, device := st.snap.Spec.Plan(), st.m.To.VXLAN, vxlan.DeviceName(st.m.To.VXLAN)
+	own := slices.ContainsFunc(devices, func(d kernel.VXLANDevice) bool { return d.Own && d.Name == device })
+	switch {
+	case own:
+		return ok(name, "device %s is there already", device)
+	case exists(device):
+		return failed(name, "device %s is there, and is not weft's: rename or remove it", device)
+	case from.Uses(st.snap.Spec.PathRules, fabric.PathVXLAN) && from.VXLAN.Port == to.Port:
+		return ok(name, "port %d is weft's already", to.Port)
+	case len(beside) > 0:
+		return warning(name, "UDP port %d is also that of %s: tunnels can share it", to.Port, strings.Join(beside, ", "))
+	case portTaken(to.Port):
+		return warning(name, "UDP port %d is in use on this host: another tunnel can share it, a program cannot", to.Port)
+	}
+	return ok(name, "port %d is free", to.Port)
 }
 
 func exists(device string) bool {

@@ -22,9 +22,9 @@ type Options struct {
 	Fabric Fabric
 	Ways   Ways
 	Router Router
-	// Filters are the packet filters of others that may drop what is forwarded:
+	// Filters are the packet filters of others that may drop pods' packets:
 	// kernel.ForwardFilters.
-	Filters func() ([]string, error)
+	Filters func() ([]kernel.Filter, error)
 	// Changed says that Report has news. It must not block.
 	Changed func()
 }

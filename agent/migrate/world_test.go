@@ -268,7 +268,7 @@ func (n *node) start() {
 	log, _ := logtest.NewNullLogger()
 	n.task = New(Options{
 		Log: logrus.NewEntry(log), Self: fabric.Node{Name: n.name, ID: fabric.NodeID(n.name)},
-		Inputs: n.inputs, Fabric: n.etcd, Ways: n, Router: n, Filters: func() ([]string, error) { return nil, nil }, Changed: func() {},
+		Inputs: n.inputs, Fabric: n.etcd, Ways: n, Router: n, Filters: func() ([]kernel.Filter, error) { return nil, nil }, Changed: func() {},
 	})
 	n.stop, n.clean = stop, nil
 	n.group.Go(func() { n.loop(ctx) })
