@@ -32,6 +32,7 @@ func (w *wanted) look(now time.Time) error {
 		}
 	}
 	w.host.Update(n.gone, n.come)
+	w.resize(now)
 	_, w.due = w.ways.chooser.Due(now)
 	if again := w.ways.tell(w.peers, now); w.due.IsZero() || !again.IsZero() && again.Before(w.due) {
 		w.due = again
@@ -143,6 +144,22 @@ func (w *wanted) rechoose(n *news, p *fabric.Peer, now time.Time) {
 		next.addTo(&n.come, p)
 	}
 	w.ways.set(p.ID, next)
+}
+
+// resize follows the choices of this round with the objects of BGP: routes of
+// another MTU lead to objects of their own.
+func (w *wanted) resize(now time.Time) {
+	if !w.learnt.routing() {
+		return
+	}
+	var n news
+	n.gone, n.come, n.moved = w.learnt.fib.Take()
+	for _, p := range n.moved { // most lead there already; an object may have had to change its id
+		if id, ok := w.learnt.owners[p]; ok {
+			w.rechoose(&n, w.ways.snapshot.Peer(id), now)
+		}
+	}
+	w.host.Update(n.gone, n.come)
 }
 
 // unfinished reports whether there is more to do at once.

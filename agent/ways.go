@@ -224,27 +224,27 @@ func (w *ways) silent(prefer []fabric.Path, inUse fabric.Path) fabric.Path {
 // lead makes routes of a choice.
 func (w *ways) lead(t *routed, c paths.Choice, r backends.Remote, f fabric.Family) {
 	t.way, t.next = wayOf(c.Path), wayOf(c.Next)
-	switch t.way {
-	case wayNone:
+	if t.way == wayNone {
 		if r.Down {
 			t.way = wayDead
 		}
 		return
-	case wayBGP:
-		t.id, t.each = w.learntIDs(r.Peer, f)
-	default:
-		t.id = backends.NexthopID(r.Index, f, c.Path)
 	}
 	t.mtu = int32(w.routeMTU(paths.Key{Peer: r.ID, Family: f}, c.Path, r.Peer))
+	if t.way == wayBGP {
+		t.id, t.each = w.learntIDs(r.Peer, f, int(t.mtu))
+	} else {
+		t.id = backends.NexthopID(r.Index, f, c.Path)
+	}
 	t.heard = w.hearsay(r.ID, f, t)
 }
 
-// learntIDs are the objects by which BGP reaches the subnets of a family: one
-// id where it is the same for all.
-func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family) (id uint32, each []uint32) {
+// learntIDs are the objects by which BGP reaches the subnets of a family with
+// routes of that MTU: one id where it is the same for all.
+func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family, mtu int) (id uint32, each []uint32) {
 	same := true
 	for prefix := range subnetsOf(p, f) {
-		via := w.fib.Via(prefix)
+		via := w.fib.Size(prefix, mtu)
 		if id == 0 {
 			id = via
 		}
@@ -254,7 +254,7 @@ func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family) (id uint32, each []uin
 		return id, nil
 	}
 	for prefix := range subnetsOf(p, f) {
-		each = append(each, w.fib.Via(prefix))
+		each = append(each, w.fib.Size(prefix, mtu))
 	}
 	return 0, each
 }

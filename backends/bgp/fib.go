@@ -27,7 +27,7 @@ type FIB struct {
 	touched []*hopSet // that settle must look at
 	ways    map[netip.Addr]*way
 	objects objects
-	claims  map[netip.Prefix]struct{} // prefixes whose routes others make
+	claims  map[netip.Prefix]uint16 // prefixes whose routes others make, and what these say of packets' size
 
 	inForce int // routes that lead somewhere, as of the last Take
 	scratch []byte
@@ -42,6 +42,7 @@ type fibRoute struct {
 	next, prev int32   // the set's other routes
 	given      uint32  // the nexthop object as of the last Take; 0: no route
 	refused    refusal
+	size       uint16 // see Size
 	listed     bool
 	claimed    bool
 	owed       bool // a claim has ended: given is where the claimer's route led
@@ -65,7 +66,7 @@ type RouteState struct {
 func NewFIB() *FIB {
 	return &FIB{
 		index: make(map[netip.Prefix]int32), sets: make(map[string]*hopSet),
-		ways: make(map[netip.Addr]*way), objects: newObjects(), claims: make(map[netip.Prefix]struct{}),
+		ways: make(map[netip.Addr]*way), objects: newObjects(), claims: make(map[netip.Prefix]uint16),
 	}
 }
 
@@ -90,10 +91,14 @@ func (f *FIB) learn(c *Change) {
 	}
 	var to *hopSet
 	if len(c.NextHops) > 0 {
-		to = f.set(fabric.FamilyOf(prefix.Addr()), c.NextHops)
+		to = f.set(fabric.FamilyOf(prefix.Addr()), c.NextHops, f.routes[slot].size)
 	}
-	r := &f.routes[slot]
-	if r.set == to {
+	f.move(slot, to)
+}
+
+// move puts a route into another set; nil: into none.
+func (f *FIB) move(slot int32, to *hopSet) {
+	if f.routes[slot].set == to {
 		return
 	}
 	f.leave(slot)
@@ -106,7 +111,7 @@ func (f *FIB) learn(c *Change) {
 // admit gives a prefix a slot.
 func (f *FIB) admit(p netip.Prefix) int32 {
 	r := fibRoute{prefix: p, next: none, prev: none, refused: f.guard.prefix(p)}
-	_, r.claimed = f.claims[p]
+	r.size, r.claimed = f.claims[p]
 	slot := int32(len(f.routes))
 	if n := len(f.free); n > 0 {
 		slot, f.free = f.free[n-1], f.free[:n-1]

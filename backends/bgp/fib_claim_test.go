@@ -15,6 +15,7 @@ import (
 // the FIB says, some by a way of its own.
 type claimer struct {
 	claims  map[netip.Prefix]bool // true: by a way of its own
+	sizes   map[netip.Prefix]int
 	held    map[netip.Prefix]kernel.Route
 	leaving map[netip.Prefix]kernel.Route // of claims that ended since the last Take
 	changed []netip.Prefix
@@ -22,7 +23,7 @@ type claimer struct {
 }
 
 func newClaimer() claimer {
-	return claimer{claims: map[netip.Prefix]bool{}, held: map[netip.Prefix]kernel.Route{}, leaving: map[netip.Prefix]kernel.Route{}}
+	return claimer{claims: map[netip.Prefix]bool{}, sizes: map[netip.Prefix]int{}, held: map[netip.Prefix]kernel.Route{}, leaving: map[netip.Prefix]kernel.Route{}}
 }
 
 // ownWay is the claimer's other way, in both families.
@@ -59,8 +60,8 @@ func (c *claimer) overlaid(ways map[string]string) map[string]string {
 }
 
 // change does one of three things to a prefix: it ends the claim, or claims it
-// and chooses one way or the other.
-func (c *claimer) change(f *FIB, p netip.Prefix, what int) {
+// and chooses one way or the other, and what its route says of packets' size.
+func (c *claimer) change(f *FIB, p netip.Prefix, what, size int) {
 	_, claimed := c.claims[p]
 	switch {
 	case what == 0 && claimed:
@@ -69,6 +70,7 @@ func (c *claimer) change(f *FIB, p netip.Prefix, what int) {
 			c.leaving[p] = r
 		}
 		delete(c.claims, p)
+		delete(c.sizes, p)
 		delete(c.held, p)
 	case what > 0:
 		if given, had := f.Claim(p, true); had {
@@ -80,7 +82,8 @@ func (c *claimer) change(f *FIB, p netip.Prefix, what int) {
 			c.held[p] = r
 			delete(c.leaving, p)
 		}
-		c.claims[p] = what == 2
+		c.claims[p], c.sizes[p] = what == 2, size
+		f.Size(p, size)
 		c.changed = append(c.changed, p)
 	}
 }
@@ -127,6 +130,68 @@ func (c *claimer) check(t *testing.T) {
 		t.Error(e)
 	}
 	c.errs = nil
+}
+
+// wantOwnObjects fails the test if routes of different sizes lead to one object,
+// or to groups that share a member.
+func (c *claimer) wantOwnObjects(t *testing.T, f *FIB) {
+	t.Helper()
+	groups := map[uint32][]uint32{}
+	for _, n := range f.All().Nexthops {
+		groups[n.ID] = append(n.Group.Members(), n.ID)
+	}
+	sizes := map[uint32]int{}
+	for p, slot := range f.index {
+		size := c.sizes[p] // 0 for the FIB's own routes
+		if got := f.Size(p, size); got != f.routes[slot].given {
+			t.Errorf("Size leads %s to %#x, Via to %#x", p, got, f.Via(p))
+		}
+		for _, id := range groups[f.Via(p)] {
+			if had, ok := sizes[id]; ok && had != size {
+				t.Errorf("routes of %d and of %d bytes lead to %#x", had, size, id)
+			}
+			sizes[id] = size
+		}
+	}
+}
+
+// TestSize: a route of another size has objects of its own, which go with it.
+func TestSize(t *testing.T) {
+	f, k := NewFIB(), newTable()
+	changes := changes2("10.244.2.0/24 198.18.0.1 198.18.1.1", "10.244.3.0/24 198.18.0.1 198.18.1.1")
+	a, b := changes[0].Prefix, changes[1].Prefix
+	f.Claim(a, true)
+	f.Claim(b, true)
+	f.Learn(changes)
+	f.Resolve(twoSwitches())
+	take := func() {
+		t.Helper()
+		remove, add, _ := f.Take()
+		k.apply(t, remove, add)
+	}
+	take()
+	whole := f.Via(a)
+	if whole == 0 || f.Via(b) != whole {
+		t.Fatalf("want one group for both, have %#x and %#x", whole, f.Via(b))
+	}
+	small := f.Size(a, 1400)
+	if small == 0 || small == whole || f.Via(a) != whole {
+		t.Errorf("1400 bytes by %#x, else by %#x, before it is taken %#x", small, whole, f.Via(a))
+	}
+	take()
+	if n := len(k.objects().Nexthops); f.Via(a) != small || f.Via(b) != whole || n != 6 {
+		t.Errorf("via %#x and %#x by %d objects, want two groups of two members each", f.Via(a), f.Via(b), n)
+	}
+	if again := f.Size(b, 1400); again != small {
+		t.Errorf("two routes of one size lead to %#x and %#x", small, again)
+	}
+	take()
+	f.Size(a, 0)
+	f.Claim(b, false)
+	take()
+	if n := len(k.objects().Nexthops); f.Via(a) != whole || n != 3 {
+		t.Errorf("via %#x by %d objects, want what was there at first", f.Via(a), n)
+	}
 }
 
 // TestClaim follows one prefix through a claim, as the agent uses it.

@@ -116,7 +116,7 @@ func (w *world) step(f *FIB, m *model) {
 		m.hops[a] = w.hops(a)
 		f.Resolve(map[netip.Addr][]kernel.Hop{a: m.hops[a]})
 	case n < 97:
-		m.change(f, w.prefixes[w.IntN(len(w.prefixes)-3)], w.IntN(3)) // but for the last three, which are no peer's
+		m.change(f, w.prefixes[w.IntN(len(w.prefixes)-3)], w.IntN(3), 100*w.IntN(3)) // but for the last three, which are no peer's
 	default:
 		m.guard = w.guard()
 		f.Guard(m.guard)
@@ -169,6 +169,7 @@ func TestFIBAgainstTheModel(t *testing.T) {
 					t.Fatalf("mask %#x seed %d: %d ids for %d objects", mask, seed, len(f.objects.byID), len(f.objects.byName))
 				}
 				m.check(t)
+				m.wantOwnObjects(t, f)
 				checkCounts(t, f, len(m.ways()), len(m.routes))
 			}
 			if diff := cmp.Diff(text(f.All()), text(m.anew(w, mask).All())); diff != "" {
@@ -205,6 +206,7 @@ func (m *model) anew(w *world, mask uint32) *FIB {
 	w.Shuffle(len(prefixes), func(i, j int) { prefixes[i], prefixes[j] = prefixes[j], prefixes[i] })
 	for p := range m.claims {
 		f.Claim(p, true)
+		f.Size(p, m.sizes[p])
 	}
 	for _, p := range prefixes {
 		f.Learn([]Change{{Prefix: p, NextHops: m.routes[p]}})

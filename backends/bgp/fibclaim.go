@@ -1,8 +1,10 @@
 package bgp
 
 import (
+	"math"
 	"net/netip"
 
+	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/kernel"
 )
 
@@ -22,8 +24,9 @@ func (f *FIB) Claim(p netip.Prefix, on bool) (given kernel.Route, had bool) {
 		return kernel.Route{}, false
 	}
 	if on {
-		f.claims[p] = struct{}{}
+		f.claims[p] = 0
 	} else {
+		f.resize(p, 0) // the FIB's own routes say nothing of it
 		delete(f.claims, p)
 	}
 	slot, known := f.index[p]
@@ -43,6 +46,45 @@ func (f *FIB) Claim(p netip.Prefix, on bool) (given kernel.Route, had bool) {
 		given = r.route(r.given)
 	}
 	return given, had
+}
+
+// Size says how large the packets are that the route to a claimed prefix lets
+// pass, in bytes; 0: the route says nothing. It returns the object by which the
+// prefix is reached from now on, 0: none; the next Take gives it, and Via says
+// the same after that.
+//
+// Routes that say different things of the size must not lead to one nexthop
+// object, nor to groups that share a member. The kernel keeps with the object
+// what it made of the last route for packets that it forwards, metrics included,
+// and takes that for all routes by it (net/ipv4/route.c, rt_cache_route;
+// net/ipv6/route.c, rt6_make_pcpu_route; seen with 6.18). So there are objects for
+// each size; there are few sizes.
+func (f *FIB) Size(p netip.Prefix, mtu int) (via uint32) {
+	p = p.Masked()
+	if _, claimed := f.claims[p]; claimed {
+		f.resize(p, uint16(min(mtu, math.MaxUint16)))
+	}
+	f.settle()
+	if slot, known := f.index[p]; known {
+		return f.routes[slot].wanted()
+	}
+	return 0
+}
+
+// resize moves the route to a claimed prefix to the objects of another size.
+func (f *FIB) resize(p netip.Prefix, size uint16) {
+	if f.claims[p] == size {
+		return
+	}
+	f.claims[p] = size
+	slot, known := f.index[p]
+	if !known {
+		return
+	}
+	r := &f.routes[slot]
+	if r.size = size; r.set != nil {
+		f.move(slot, f.set(fabric.FamilyOf(p.Addr()), r.set.addrs, size))
+	}
 }
 
 // Via is the id of the nexthop object or group by which a prefix is reached, as

@@ -50,8 +50,12 @@ func newObjects() objects {
 	}
 }
 
-func (t *objects) hop(h kernel.Hop) *object {
-	return t.use(object{name: fmt.Sprintf("hop %s %s", h.Gateway, h.Link), hop: h})
+func (t *objects) hop(h kernel.Hop, size uint16) *object {
+	name := fmt.Sprintf("hop %s %s", h.Gateway, h.Link)
+	if size != 0 {
+		name += fmt.Sprintf(" %d bytes", size)
+	}
+	return t.use(object{name: name, hop: h})
 }
 
 func (t *objects) group(s *hopSet) *object {

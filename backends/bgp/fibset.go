@@ -22,8 +22,9 @@ type way struct {
 // hopSet is the next hops that were announced together for prefixes of one
 // family. Its routes lead to one object: that of its one hop, or a group.
 type hopSet struct {
-	key    string       // family and addresses: its identity
+	key    string       // family, addresses and size: its identity
 	addrs  []netip.Addr // as announced, sorted
+	size   uint16       // see FIB.Size
 	ways   []*way       // those of addrs that the family can use
 	first  int32        // of its routes
 	routes int
@@ -35,8 +36,8 @@ type hopSet struct {
 	touched bool
 }
 
-// set finds or makes the set of some next hops.
-func (f *FIB) set(family fabric.Family, hops []netip.Addr) *hopSet {
+// set finds or makes the set of some next hops for routes of a size.
+func (f *FIB) set(family fabric.Family, hops []netip.Addr, size uint16) *hopSet {
 	f.sorted = f.sorted[:0]
 	for _, a := range hops {
 		f.sorted = append(f.sorted, a.Unmap())
@@ -52,10 +53,13 @@ func (f *FIB) set(family fabric.Family, hops []netip.Addr) *hopSet {
 		f.scratch, _ = a.AppendBinary(f.scratch) // never fails (net/netip)
 		f.scratch[at] = byte(len(f.scratch) - at - 1)
 	}
+	if size != 0 { // no address is two bytes long
+		f.scratch = append(f.scratch, 2, byte(size>>8), byte(size))
+	}
 	if s, ok := f.sets[string(f.scratch)]; ok {
 		return s
 	}
-	s := &hopSet{key: string(f.scratch), addrs: slices.Clone(f.sorted), first: none}
+	s := &hopSet{key: string(f.scratch), addrs: slices.Clone(f.sorted), size: size, first: none}
 	f.sets[s.key] = s
 	for _, a := range s.addrs {
 		if family == fabric.IPv6 && a.Is4() {
@@ -218,7 +222,7 @@ func (f *FIB) compose(s *hopSet) {
 	members, group := s.members, s.group
 	s.hops, s.members, s.group = hops, nil, nil
 	for _, h := range hops {
-		s.members = append(s.members, f.objects.hop(h))
+		s.members = append(s.members, f.objects.hop(h, s.size))
 	}
 	if len(hops) > 1 || len(hops) == 1 && len(s.addrs) > 1 {
 		s.group = f.objects.group(s)
