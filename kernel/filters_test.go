@@ -54,7 +54,7 @@ func TestForwardFiltersByRules(t *testing.T) {
 	underlay(t)
 	run(t, "nft", "-f", "testdata/dropping.nft")
 	wantFilters(t, `inet both forward, forward, by default: true, rules: 1
-inet one forward, forward, by default: false, rules: 2
+inet one forward, forward, by default: false, rules: 4
 ip rejecting forward, forward, by default: false, rules: 1
 ip6 mapped forward, forward, by default: false, rules: 2
 `)
