@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -94,15 +93,11 @@ func (b *besieged) flaps(t *testing.T, object string) (n uint64) {
 // goroutines is the agent's number of them.
 func (b *besieged) goroutines(t *testing.T) int {
 	t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: b.Dial}
-	req, err := http.NewRequestWithContext(b.ctx, http.MethodGet, "http://127.0.0.1:9479/metrics", nil)
+	text, err := b.metrics(b.ctx)
 	must(t, err)
-	resp, err := transport.RoundTrip(req)
-	must(t, err)
-	defer resp.Body.Close()
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		if text, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
-			n, err := strconv.Atoi(text)
+	for line := range strings.Lines(text) {
+		if count, ok := strings.CutPrefix(line, "go_goroutines "); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(count))
 			must(t, err)
 			return n
 		}

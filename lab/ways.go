@@ -37,9 +37,9 @@ func (h *Host) Ways(ctx context.Context, to *Host) (out fabric.PerFamily[api.Fam
 // WaitWays waits, at most a minute, until ok is content with how the host
 // reaches another in each family.
 func (h *Host) WaitWays(ctx context.Context, to *Host, what string, ok func(api.FamilyPath) error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	wait, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return h.Agent.explain(await(ctx, fmt.Sprintf("%s to reach %s %s", h.Spec.Name, to.Spec.Name, what), func() error {
+	return h.Agent.explain(await(wait, fmt.Sprintf("%s to reach %s %s", h.Spec.Name, to.Spec.Name, what), func() error {
 		if !h.Agent.Alive() {
 			return errNotRunning
 		}
@@ -63,7 +63,7 @@ func (h *Host) WaitWays(ctx context.Context, to *Host, what string, ok func(api.
 func (h *Host) WaitWay(ctx context.Context, to *Host, path fabric.PathKind) error {
 	return h.WaitWays(ctx, to, "by "+string(path), func(w api.FamilyPath) error {
 		if w.Path != string(path) {
-			return fmt.Errorf("it is %s: %s", w.Path, w.Reason)
+			return fmt.Errorf("it is %s, next %q: %s; %+v", w.Path, w.Next, w.Reason, w.Offers)
 		}
 		return nil
 	})
