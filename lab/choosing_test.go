@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/fabric"
@@ -150,6 +151,53 @@ func TestSilentSessions(t *testing.T) {
 		}
 	}
 	waitReachable(ctx, t, l)
+}
+
+// TestAgentAwayIsNoDeadPath: while a node's agent is away its kernel answers the
+// probes, so nobody leaves a way because of it, nor loses a packet.
+func TestAgentAwayIsNoDeadPath(t *testing.T) {
+	t.Parallel()
+	ctx, l := upPaths(t, "h1 h2 h4", nil)
+	h1 := l.Host("h1")
+	must(t, l.WaitAllWays(ctx, BetweenRacks(fabric.PathVXLAN)))
+	before := map[*Host]fabric.PerFamily[api.FamilyPath]{}
+	for _, to := range l.Hosts[1:] {
+		kind := BetweenRacks(fabric.PathVXLAN)(h1, to)
+		must(t, h1.WaitWays(ctx, to, "answering", answers(kind)))
+		ways, err := h1.Ways(ctx, to)
+		must(t, err)
+		before[to] = ways
+	}
+	r := underTraffic(ctx, t, l, func() {
+		for to := range before {
+			must(t, to.Agent.Kill())
+		}
+		must(t, h1.Agent.WaitStatus(ctx, "the others' agents missed", func(s *api.Status) error {
+			for _, p := range s.Peers {
+				if p.Alive {
+					return errors.New(p.Name + " is alive")
+				}
+			}
+			return nil
+		}))
+		must(t, Pause(ctx, 5*time.Second)) // for some probes
+	})
+	wantUntouched(t, "agents away", r)
+	for to, was := range before {
+		ways, err := h1.Ways(ctx, to)
+		must(t, err)
+		for _, f := range fabric.Families {
+			now, was := ways.Get(f), was.Get(f)
+			if now.Path != was.Path || now.Switches != was.Switches || now.MTU != was.MTU {
+				t.Errorf("%s %s: it was %+v, now it is %+v", to.Spec.Name, f, was, now)
+			}
+			for _, o := range now.Offers {
+				if o.Path == now.Path && o.Probe != "answers" {
+					t.Errorf("%s %s: the probes of %s are %s", to.Spec.Name, f, o.Path, o.Probe)
+				}
+			}
+		}
+	}
 }
 
 // TestFlappingRouteIsLeftAlone: a route that comes and goes is left once, and
