@@ -16,7 +16,7 @@ import (
 func (a *agent) openMigrations() {
 	a.migrate = migrate.New(migrate.Options{
 		Log: a.log, Self: a.self, Inputs: a.migrateInputs, Fabric: a.session, Ways: movable{a}, Router: a.routing,
-		Filters: kernel.ForwardFilters, Changed: func() {},
+		Filters: kernel.ForwardFilters,
 	})
 }
 

@@ -101,8 +101,8 @@ func (s *Snapshot) Report(node string) MigrationReport {
 	return MigrationReport{}
 }
 
-// moved reports whether the node may send anything by the new plan.
-func (r MigrationReport) moved() bool { return r.Done || r.Moving || r.Cursor != "" }
+// Begun reports whether the node may send anything by the new plan.
+func (r MigrationReport) Begun() bool { return r.Done || r.Moving || r.Cursor != "" }
 
 // Plans are those by which every node must be able to receive: the
 // specification's and, while a migration is under way, its other one. The first
@@ -146,17 +146,6 @@ func (s *Snapshot) Moved(self, peer *Node) bool {
 	return there && own.Armed && peer.Migrates() && s.Report(peer.Name).Armed
 }
 
-// PlansFor are the plans by which node self can send to peer, the one of PlanFor
-// first. While the new one counts, the specification's is behind it: the peer
-// still receives by it, should no way of the new one be left.
-func (s *Snapshot) PlansFor(self, peer *Node) []Plan {
-	plan, spec := s.PlanFor(self, peer), s.Spec.Plan()
-	if plan.Equal(spec) {
-		return []Plan{spec}
-	}
-	return []Plan{plan, spec}
-}
-
 // Moves reports whether a node is among those that a migration moves.
 func (m *Migration) Moves(n *Node) bool { return m.Nodes == nil || m.Nodes.Matches(n.Labels) }
 
@@ -179,10 +168,6 @@ type Progress struct {
 	// Waiting are the nodes that the phase waits for, by name. Left are those
 	// that take no part: their agents are gone, or know no migrations.
 	Waiting, Left []string
-	// Nodes that have moved (or moved back), of all that shall; peers likewise,
-	// as far as the nodes have said.
-	NodesMoved, NodesTotal int
-	PeersMoved, PeersTotal int
 }
 
 // Progress computes how far the migration is; there must be one. A node that
@@ -199,29 +184,12 @@ func (s *Snapshot) Progress() Progress {
 		} else if m.Moves(&peer.Node) && (!r.Done || r.Moving) {
 			n.unmoved = append(n.unmoved, peer.Name)
 		}
-		if m.Moves(&peer.Node) {
-			p.count(r, m.Undo)
-		}
 	}
 	p.Phase, p.Waiting = n.phase(m)
 	slices.SortFunc(p.Left, strings.Compare)
 	slices.SortFunc(p.Waiting, strings.Compare)
 	p.Waiting = slices.Compact(p.Waiting)
 	return p
-}
-
-// count adds a node that moves.
-func (p *Progress) count(r MigrationReport, undo bool) {
-	total := max(r.Total, r.Moved)
-	p.NodesTotal++
-	p.PeersTotal += total
-	if undo {
-		r.Moved, r.Done = total-r.Moved, !r.moved()
-	}
-	p.PeersMoved += r.Moved
-	if r.Done && !r.Moving {
-		p.NodesMoved++
-	}
 }
 
 // Migrates reports whether the node's agent takes part in migrations.
@@ -235,7 +203,7 @@ type phases struct{ unchecked, refused, unarmed, unmoved, moved []string }
 // agent is gone may have moved before that, and sends as it did; one that knows
 // no migrations sends by the old plan, whatever it did in an earlier life.
 func (n *phases) sort(peer *Peer, r MigrationReport) (part bool) {
-	if peer.Migrates() && r.moved() {
+	if peer.Migrates() && r.Begun() {
 		n.moved = append(n.moved, peer.Name)
 	}
 	switch {

@@ -18,8 +18,8 @@ const (
 	OverlayNever       = "never"       // nothing
 )
 
-// OverlayPaths is the list that a word stands for; nil for no word of ours.
-func OverlayPaths(word string) []PathKind {
+// overlayPaths is the list that a word stands for; nil for no word of ours.
+func overlayPaths(word string) []PathKind {
 	switch word {
 	case OverlayAlways:
 		return []PathKind{PathVXLAN}
@@ -53,11 +53,8 @@ type ProbeSpec struct {
 // ProbePort is where agents answer probes unless told otherwise.
 const ProbePort = 7158
 
-// backendBGP and backendVXLAN are the values of Spec.Backend.
-const (
-	backendBGP   = "bgp"
-	backendVXLAN = "vxlan"
-)
+// backendBGP is the value of Spec.Backend that has nodes speak BGP.
+const backendBGP = "bgp"
 
 // Plan is how nodes reach each other, as far as a migration can change it: the
 // fields of the same names in Spec.
@@ -94,13 +91,13 @@ func (p Plan) Default(severalUplinks bool) []PathKind {
 	case len(p.Paths) > 0:
 		return p.Paths
 	case p.Overlay != "":
-		return p.ordered(OverlayPaths(p.Overlay), severalUplinks)
+		return p.ordered(overlayPaths(p.Overlay), severalUplinks)
 	case p.Backend == backendBGP:
-		return p.ordered(OverlayPaths(OverlayFallback), severalUplinks)
+		return p.ordered(overlayPaths(OverlayFallback), severalUplinks)
 	case !p.VXLAN.DirectRouting:
-		return OverlayPaths(OverlayAlways)
+		return overlayPaths(OverlayAlways)
 	}
-	return OverlayPaths(OverlayCrossSubnet)
+	return overlayPaths(OverlayCrossSubnet)
 }
 
 // prefers reports whether Default has k. It is asked for every peer.
@@ -109,7 +106,7 @@ func (p Plan) prefers(k PathKind) bool {
 	case len(p.Paths) > 0:
 		return slices.Contains(p.Paths, k)
 	case p.Overlay != "":
-		return slices.Contains(OverlayPaths(p.Overlay), k)
+		return slices.Contains(overlayPaths(p.Overlay), k)
 	case p.Backend == backendBGP || k == PathVXLAN:
 		return true // fallback has all
 	}
@@ -138,7 +135,7 @@ func (p Plan) Prefer(rules []PathRule, from Sender, peer map[string]string) []Pa
 			continue
 		}
 		if kinds = r.Paths; len(kinds) == 0 {
-			kinds = p.ordered(OverlayPaths(r.Overlay), from.SeveralUplinks)
+			kinds = p.ordered(overlayPaths(r.Overlay), from.SeveralUplinks)
 		}
 		break
 	}
@@ -159,7 +156,7 @@ func (p Plan) Uses(rules []PathRule, k PathKind) bool {
 		return true
 	}
 	return slices.ContainsFunc(rules, func(r PathRule) bool {
-		return slices.Contains(r.Paths, k) || slices.Contains(OverlayPaths(r.Overlay), k)
+		return slices.Contains(r.Paths, k) || slices.Contains(overlayPaths(r.Overlay), k)
 	})
 }
 

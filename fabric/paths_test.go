@@ -8,9 +8,9 @@ import (
 // What is asked for every peer is answered without making the list.
 func TestUsesIsWhatTheDefaultHas(t *testing.T) {
 	for _, p := range []Plan{
-		{Backend: backendVXLAN}, {Backend: backendVXLAN, VXLAN: VXLANSpec{DirectRouting: true}}, {Backend: backendBGP},
+		{Backend: "vxlan"}, {Backend: "vxlan", VXLAN: VXLANSpec{DirectRouting: true}}, {Backend: backendBGP},
 		{Backend: backendBGP, Overlay: OverlayNever}, {Backend: backendBGP, Overlay: OverlayAlways},
-		{Backend: backendVXLAN, Overlay: OverlayCrossSubnet}, {Backend: backendVXLAN, Paths: []PathKind{PathBGP}}, {Overlay: "nonsense"},
+		{Backend: "vxlan", Overlay: OverlayCrossSubnet}, {Backend: "vxlan", Paths: []PathKind{PathBGP}}, {Overlay: "nonsense"},
 	} {
 		for _, k := range []PathKind{PathVXLAN, PathDirect, PathBGP} {
 			if got, want := p.Uses(nil, k), slices.Contains(p.Default(false), k); got != want {

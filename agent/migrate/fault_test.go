@@ -29,12 +29,12 @@ func TestPauseStops(t *testing.T) {
 		w.until("nobody is in line", func(*fabric.Snapshot) bool { return len(w.line) == 1 })
 		unlock()
 		w.migration(func(m *fabric.Migration) { m.Pause = nil })
-		w.until("one is moving", func(s *fabric.Snapshot) bool { return s.Progress().PeersMoved > 0 })
+		w.until("one is moving", func(s *fabric.Snapshot) bool { _, peers := moved(s); return peers > 0 })
 		w.migration(pause)
 		<-time.After(5 * time.Second) // a step that was begun ends
 		wrote := len(w.wrote)
 		<-time.After(time.Minute)
-		if len(w.wrote) != wrote || w.snap.Progress().PeersMoved > 2 {
+		if _, peers := moved(w.snap); len(w.wrote) != wrote || peers > 2 {
 			t.Errorf("paused, and it went on: %d reports, then %d\n%s", wrote, len(w.wrote), w.text())
 		}
 	})

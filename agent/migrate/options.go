@@ -25,8 +25,6 @@ type Options struct {
 	// Filters are the packet filters of others that may drop pods' packets:
 	// kernel.ForwardFilters.
 	Filters func() ([]kernel.Filter, error)
-	// Changed says that Report has news. It must not block.
-	Changed func()
 }
 
 // Inputs are what the rest of the agent knows. They are immutable.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/fabric"
@@ -24,15 +23,15 @@ const (
 
 // Task is a node's part in migrations.
 type Task struct {
-	opt    Options
-	kick   chan struct{} // one element
-	report atomic.Pointer[fabric.MigrationReport]
+	opt  Options
+	kick chan struct{} // one element
 
 	// What follows belongs to Run's goroutine.
 	group   sync.WaitGroup // of those who wait for the lock
 	line    *place         // in line for the lock; nil: none is asked for
 	again   time.Time      // nothing is done before
 	own     fabric.MigrationReport
+	told    string    // the migration that was last reported on; empty: none
 	written time.Time // own was
 	checked time.Time // the host was
 	said    string    // the trouble last logged
@@ -48,10 +47,6 @@ func (t *Task) Kick() {
 	default: // one is waiting already
 	}
 }
-
-// Report is how far this node is, as last written in this life of the agent;
-// nil: nothing was, or there is no migration.
-func (t *Task) Report() *fabric.MigrationReport { return t.report.Load() }
 
 // Run works until ctx ends. What was moved stays as it is then.
 func (t *Task) Run(ctx context.Context) error {
@@ -127,14 +122,11 @@ func (t *Task) follow(ctx context.Context) {
 
 // forget ends what was said of a migration that is over.
 func (t *Task) forget() {
-	told := t.report.Load()
-	if told == nil {
+	if t.told == "" {
 		return
 	}
-	t.opt.Log.WithField("migration", told.ID).Info("migration is over")
-	t.own, t.checked, t.said = fabric.MigrationReport{}, time.Time{}, ""
-	t.report.Store(nil)
-	t.opt.Changed()
+	t.opt.Log.WithField("migration", t.told).Info("migration is over")
+	t.own, t.told, t.checked, t.said = fabric.MigrationReport{}, "", time.Time{}, ""
 }
 
 // prepare looks whether the host is fit, and whether it receives by both plans.
@@ -145,8 +137,7 @@ func (t *Task) prepare(ctx context.Context, st state) fabric.MigrationReport {
 	if st.m.Undo || ctx.Err() != nil {
 		return r
 	}
-	begun := r.Done || r.Moving || r.Cursor != ""
-	if len(r.Checks) == 0 || len(r.Failed()) > 0 && !begun {
+	if len(r.Checks) == 0 || len(r.Failed()) > 0 && !r.Begun() {
 		if !t.checked.IsZero() && time.Since(t.checked) < lookAgain {
 			r.Reason = st.report.Reason
 			return r
@@ -194,9 +185,7 @@ func (t *Task) tell(ctx context.Context, r fabric.MigrationReport) error {
 		t.own, t.again = fabric.MigrationReport{}, time.Now().Add(turnPause)
 		return err
 	}
-	t.own = r
-	t.report.Store(&r)
-	t.opt.Changed()
+	t.own, t.told = r, r.ID
 	return nil
 }
 
@@ -215,16 +204,15 @@ func (t *Task) trouble(err error) {
 // wants reports whether this node has something to move now.
 func (t *Task) wants(st state) bool {
 	r := st.report
-	begun := r.Done || r.Moving || r.Cursor != ""
 	switch {
 	case st.m.Pause != nil || st.m.DryRun:
 		return false
 	case st.m.Undo:
-		return begun
+		return r.Begun()
 	case !st.m.Moves(&st.self.Node) || !r.Armed || r.Done && !r.Moving:
 		return false
 	}
-	return begun || len(r.Failed()) == 0 && st.snap.Progress().Phase == fabric.PhaseMoving
+	return r.Begun() || len(r.Failed()) == 0 && st.snap.Progress().Phase == fabric.PhaseMoving
 }
 
 // until waits until a condition holds, looking at all news.

@@ -55,7 +55,7 @@ func TestMigration(t *testing.T) {
 		w.finish()
 		w.untilSent(newPath)
 		w.until("nobody tells of it any more", func(*fabric.Snapshot) bool {
-			return !slices.ContainsFunc(slices.Collect(maps.Values(w.nodes)), func(n *node) bool { return n.task.Report() != nil })
+			return !slices.ContainsFunc(slices.Collect(maps.Values(w.nodes)), func(n *node) bool { return n.log.LastEntry().Message != "migration is over" })
 		})
 	})
 }
@@ -253,6 +253,17 @@ func TestEtcdAway(t *testing.T) {
 	})
 }
 
+// moved counts the nodes that have moved all of their peers, and the peers.
+func moved(s *fabric.Snapshot) (nodes, peers int) {
+	for _, r := range s.Reports {
+		peers += r.Moved
+		if r.Done && !r.Moving {
+			nodes++
+		}
+	}
+	return nodes, peers
+}
+
 // Undone while another node has the lock: who has it turns round, who has not
 // moved leaves the line.
 func TestUndoInTheMiddle(t *testing.T) {
@@ -261,7 +272,7 @@ func TestUndoInTheMiddle(t *testing.T) {
 		m := another()
 		m.Rate = 2
 		w.begin(m)
-		w.until("one is done and one is moving", func(s *fabric.Snapshot) bool { return s.Progress().NodesMoved == 1 && s.Progress().PeersMoved > 4 })
+		w.until("one is done and one is moving", func(s *fabric.Snapshot) bool { nodes, peers := moved(s); return nodes == 1 && peers > 4 })
 		w.migration(func(m *fabric.Migration) { m.Undo = true })
 		w.untilPhase(fabric.PhaseUndone)
 		w.untilSent(oldPath)

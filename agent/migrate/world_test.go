@@ -233,6 +233,7 @@ type node struct {
 	seen   *fabric.Snapshot
 	clean  *fabric.Snapshot // programmed in this life
 	task   *Task            // nil: its agent is gone
+	log    *logtest.Hook
 	news   chan struct{}
 	stop   context.CancelFunc
 	group  sync.WaitGroup
@@ -265,12 +266,12 @@ func (n *node) start() {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
 	ctx, stop := context.WithCancel(context.Background())
-	log, _ := logtest.NewNullLogger()
+	log, hook := logtest.NewNullLogger()
 	n.task = New(Options{
 		Log: logrus.NewEntry(log), Self: fabric.Node{Name: n.name, ID: fabric.NodeID(n.name)},
-		Inputs: n.inputs, Fabric: n.etcd, Ways: n, Router: n, Filters: func() ([]kernel.Filter, error) { return nil, nil }, Changed: func() {},
+		Inputs: n.inputs, Fabric: n.etcd, Ways: n, Router: n, Filters: func() ([]kernel.Filter, error) { return nil, nil },
 	})
-	n.stop, n.clean = stop, nil
+	n.log, n.stop, n.clean = hook, stop, nil
 	n.group.Go(func() { n.loop(ctx) })
 	if !n.old {
 		n.group.Go(func() { _ = n.task.Run(ctx) })
