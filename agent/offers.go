@@ -23,8 +23,9 @@ type facts struct {
 	fib      *bgp.FIB     // nil: the fabric does not route
 	// lost: no session is established, and one was in this life.
 	lost bool
-	// proven: a migration is under way and probes with volleys of its own, so a
-	// way that the prober has not asked yet needs no answer.
+	// proven: this node moves its peers in a migration and probes with volleys of
+	// its own, so a way that the prober has not asked yet needs no answer. Peers
+	// that are armed after that move without a volley: theirs needs one.
 	proven  bool
 	verdict func(probe.Key) probe.Verdict // nil: nobody probes
 }

@@ -67,7 +67,7 @@ func (w *wanted) follow(in inputs, now time.Time) (bool, error) {
 		w.input.Uplinks = w.learnt.links()
 	}
 	given := w.learnt.claim(before.Self, w.peers, in.snapshot.Peers)
-	w.ways.snapshot = in.snapshot
+	w.ways.snapshot, w.ways.proven = in.snapshot, in.snapshot.Report(w.ways.self.Name).Moving
 	w.ways.facts.update(w.learnt)
 	w.ways.keep(w.learnt)
 	w.carrier()
@@ -132,7 +132,6 @@ func ownedByOther(s *fabric.Snapshot, self fabric.NodeID, p netip.Prefix) bool {
 // anew sets the whole desired state: the specification or a plan changed.
 func (w *wanted) anew(in inputs, first bool, now time.Time) {
 	w.ways.by(w.input)
-	w.ways.proven = len(w.input.Plans) > 1
 	if first {
 		w.ways.watch.told = now // the start first, then the probes
 		w.ways.adopt(w.host.Held, in.snapshot.Peers)
@@ -186,7 +185,7 @@ func (w *wanted) step(before backends.Input, given []kernel.Route, in inputs, no
 	old := w.ways.facts
 	w.ways.by(w.input)
 	walk(w.peers, in.snapshot.Peers, func(a, b *fabric.Peer) {
-		if a != b || rebase || w.down[a.ID] != in.down[a.ID] || w.ways.proven && w.ways.replanned(b) {
+		if a != b || rebase || w.down[a.ID] != in.down[a.ID] || len(w.input.Plans) > 1 && w.ways.replanned(b) {
 			w.peer(&gone, &come, &old, change{a, b, in.down}, now)
 		}
 	})
