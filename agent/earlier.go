@@ -15,7 +15,7 @@ func (w *ways) adopt(held func(kernel.RouteKey) (kernel.Route, bool), peers []*f
 			continue
 		}
 		for _, f := range fabric.Families {
-			for prefix := range subnetsOf(p, f) {
+			for prefix := range p.SubnetsOf(f) {
 				r, ok := held(kernel.RouteKey{Dst: prefix, Metric: kernel.Metric})
 				if path := w.leadsBy(r.Nexthop, p, f); ok && path.Kind != "" {
 					w.adoptPath(p.ID, f, inForce{path, r.MTU})

@@ -283,7 +283,7 @@ func (l *learnt) wants(name string) bool {
 func (l *learnt) way(p *fabric.Peer, f fabric.Family) string {
 	var texts []string
 	alike := true
-	for prefix := range subnetsOf(p, f) {
+	for prefix := range p.SubnetsOf(f) {
 		text, _ := l.hops(prefix)
 		alike = alike && (len(texts) == 0 || strings.HasSuffix(texts[0], " "+text))
 		texts = append(texts, prefix.String()+" "+text)

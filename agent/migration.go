@@ -59,7 +59,7 @@ func (w *wanted) targetsBy(plan fabric.Plan, p *fabric.Peer) (out []probe.Target
 	r := backends.Remote{Peer: p, Down: w.down[p.ID]}
 	armed := w.ways.arm(&kernel.Objects{}, r)
 	for _, f := range fabric.Families {
-		if _, any := firstOf(p, f); !any {
+		if _, any := p.FirstSubnet(f); !any {
 			continue
 		}
 		if path, ok := firstUp(prefer, w.ways.offers(nil, r, f, &armed)); ok {

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"net/netip"
-
 	"github.com/weft-net/weft/agent/probe"
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/backends/bgp"
@@ -117,7 +115,7 @@ func (k *facts) bgp(r backends.Remote, f fabric.Family) paths.Offer {
 
 // routed reports whether there are next hops for all subnets of a family.
 func (k *facts) routed(p *fabric.Peer, f fabric.Family) bool {
-	for prefix := range subnetsOf(p, f) {
+	for prefix := range p.SubnetsOf(f) {
 		if k.fib.Via(prefix) == 0 {
 			return false
 		}
@@ -142,23 +140,4 @@ func (k *facts) ask(key probe.Key) probe.Verdict {
 		return probe.Verdict{}
 	}
 	return k.verdict(key)
-}
-
-// subnetsOf are the subnets of one family.
-func subnetsOf(p *fabric.Peer, f fabric.Family) func(yield func(netip.Prefix) bool) {
-	return func(yield func(netip.Prefix) bool) {
-		for i := range p.Subnets {
-			if prefix := p.Subnets[i].Prefix; fabric.FamilyOf(prefix.Addr()) == f && !yield(prefix) {
-				return
-			}
-		}
-	}
-}
-
-// firstOf is the first subnet of a family.
-func firstOf(p *fabric.Peer, f fabric.Family) (netip.Prefix, bool) {
-	for prefix := range subnetsOf(p, f) {
-		return prefix, true
-	}
-	return netip.Prefix{}, false
 }

@@ -25,7 +25,7 @@ func word(p fabric.Path) string { return string(p.Kind) }
 func (w *wanted) way(p *fabric.Peer) backends.Way {
 	var ways []backends.Way
 	for _, f := range fabric.Families {
-		if _, any := firstOf(p, f); any {
+		if _, any := p.FirstSubnet(f); any {
 			ways = append(ways, w.wayTo(p, f))
 		}
 	}
@@ -118,7 +118,7 @@ func (l *loop) peersAfter(id fabric.NodeID, most int) (out []*fabric.Peer) {
 func (w *wanted) peerPaths(p *fabric.Peer) api.PeerPaths {
 	row := api.PeerPaths{Name: p.Name, ID: p.ID, Alive: p.Alive, Families: []api.FamilyPath{}}
 	for _, f := range fabric.Families {
-		if _, any := firstOf(p, f); any {
+		if _, any := p.FirstSubnet(f); any {
 			row.Families = append(row.Families, w.familyPath(p, f))
 		}
 	}

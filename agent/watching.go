@@ -123,7 +123,7 @@ func (w *ways) targetsOf(p *fabric.Peer, f fabric.Family, out []probe.Target) []
 
 // target is what it takes to probe a path of the peer's, as far as it is known.
 func (w *ways) target(p *fabric.Peer, f fabric.Family, path fabric.Path, plan fabric.Plan) (probe.Target, bool) {
-	theirs, any := firstOf(p, f)
+	theirs, any := p.FirstSubnet(f)
 	i := slices.IndexFunc(w.in.Subnets, func(s netip.Prefix) bool { return fabric.FamilyOf(s.Addr()) == f })
 	if !any || i < 0 {
 		return probe.Target{}, false

@@ -73,7 +73,7 @@ func (t *routed) addTo(objs *kernel.Objects, p *fabric.Peer, f fabric.Family) {
 	}
 	via := backends.Via{Nexthop: t.id, MTU: int(t.mtu), Unreachable: t.way == wayDead}
 	i := 0
-	for prefix := range subnetsOf(p, f) {
+	for prefix := range p.SubnetsOf(f) {
 		if len(t.each) > 0 { // by subnet, where they are not all led the same way
 			via.Nexthop = t.each[i]
 		}
@@ -183,7 +183,7 @@ func (w *ways) choose(r backends.Remote, a *armed, now time.Time) (next toPeer) 
 	was := w.to[r.ID]
 	var prefer []fabric.Path
 	for _, f := range fabric.Families {
-		if _, any := firstOf(r.Peer, f); !any {
+		if _, any := r.Peer.FirstSubnet(f); !any {
 			continue
 		}
 		t := next.family(f)
@@ -243,7 +243,7 @@ func (w *ways) lead(t *routed, c paths.Choice, r backends.Remote, f fabric.Famil
 // routes of that MTU: one id where it is the same for all.
 func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family, mtu int) (id uint32, each []uint32) {
 	same := true
-	for prefix := range subnetsOf(p, f) {
+	for prefix := range p.SubnetsOf(f) {
 		via := w.fib.Size(prefix, mtu)
 		if id == 0 {
 			id = via
@@ -253,7 +253,7 @@ func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family, mtu int) (id uint32, e
 	if same {
 		return id, nil
 	}
-	for prefix := range subnetsOf(p, f) {
+	for prefix := range p.SubnetsOf(f) {
 		each = append(each, w.fib.Size(prefix, mtu))
 	}
 	return 0, each

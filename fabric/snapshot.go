@@ -1,6 +1,7 @@
 package fabric
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -68,6 +69,25 @@ type Peer struct {
 	Subnets []Subnet // owned and in force (collisions settled), by prefix
 	// CreateRevision of the node record: its age.
 	CreateRevision int64
+}
+
+// SubnetsOf are the peer's subnets of one family, by prefix.
+func (p *Peer) SubnetsOf(f Family) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for i := range p.Subnets {
+			if prefix := p.Subnets[i].Prefix; FamilyOf(prefix.Addr()) == f && !yield(prefix) {
+				return
+			}
+		}
+	}
+}
+
+// FirstSubnet is the first of them; false: there is none.
+func (p *Peer) FirstSubnet(f Family) (netip.Prefix, bool) {
+	for prefix := range p.SubnetsOf(f) {
+		return prefix, true
+	}
+	return netip.Prefix{}, false
 }
 
 // Problem is a record that weft does not act on, and why.

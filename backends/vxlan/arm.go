@@ -30,12 +30,12 @@ func Arm(objs *kernel.Objects, in backends.Input, r backends.Remote, o fabric.VX
 	dev := DeviceName(o)
 	objs.FDB = append(objs.FDB, kernel.FDB{FDBKey: kernel.FDBKey{Link: dev, MAC: r.VTEPMAC}, Dst: far})
 	for _, f := range fabric.Families {
-		first, ok := firstOf(r.Subnets, f)
+		first, ok := r.FirstSubnet(f)
 		if !ok {
 			continue
 		}
 		id := backends.NexthopID(r.Index, f, fabric.Path{Kind: fabric.PathVXLAN, Generation: o.Generation})
-		gateway := Gateway(first, r.VTEPMAC)
+		gateway := gatewayOf(first, r.VTEPMAC)
 		objs.Neighs = append(objs.Neighs, kernel.Neigh{NeighKey: kernel.NeighKey{Link: dev, Addr: gateway}, MAC: r.VTEPMAC})
 		objs.Nexthops = append(objs.Nexthops, kernel.Nexthop{ID: id, Link: dev, Gateway: gateway, OnLink: true})
 		via.Set(f, id)
@@ -43,25 +43,15 @@ func Arm(objs *kernel.Objects, in backends.Input, r backends.Remote, o fabric.VX
 	return via, fmt.Sprintf("through %s to %s", dev, far)
 }
 
-// Gateway is the address by which a peer's VTEP is the gateway of a family. In
+// gatewayOf is the address by which a peer's VTEP is the gateway of a family. In
 // IPv4 it is that of the peer's first subnet. In IPv6 the kernel refuses an
 // onlink gateway to which a route leads through another device
 // (net/ipv6/route.c, ip6_validate_gw), be it the peer's own route while it
 // moves into the overlay; the link-local address that follows from the MAC
 // (RFC 4291, appendix A) is beyond the reach of any route.
-func Gateway(first netip.Prefix, m fabric.MAC) netip.Addr {
+func gatewayOf(first netip.Prefix, m fabric.MAC) netip.Addr {
 	if first.Addr().Is4() {
 		return first.Addr()
 	}
 	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
-}
-
-// firstOf is the first subnet of a family.
-func firstOf(subnets []fabric.Subnet, f fabric.Family) (netip.Prefix, bool) {
-	for _, s := range subnets {
-		if fabric.FamilyOf(s.Prefix.Addr()) == f {
-			return s.Prefix, true
-		}
-	}
-	return netip.Prefix{}, false
 }
