@@ -108,7 +108,7 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 	}
 	a.self = fabric.Node{
 		Name: a.cfg.NodeName, ID: a.cfg.NodeID, Version: version.String(),
-		VTEPMAC: vxlan.VTEPMAC(a.cfg.NodeID), Receives: vxlan.Receives(), Labels: a.cfg.Labels, Features: features(),
+		VTEPMAC: vxlan.VTEPMAC(a.cfg.NodeID), Receives: receives(nil), Labels: a.cfg.Labels, Features: features(),
 	}
 	a.session = db.NewSession(store.SessionOptions{
 		Self: a.self, Instance: instance, CacheFile: filepath.Join(a.cfg.StateDir, "snapshot.json"),
@@ -207,21 +207,20 @@ func (a *agent) describe() {
 	defer a.telling.Unlock()
 	in := a.inbox.take()
 	self := a.self
-	self.Underlay, self.MTU = in.underlay.Addrs, in.underlay.MTU
-	if in.snapshot != nil && in.snapshot.Spec != nil {
-		self.Receives = receives(in.snapshot)
-	}
+	self.Underlay, self.MTU, self.Receives = in.underlay.Addrs, in.underlay.MTU, receives(in.snapshot)
 	a.session.SetSelf(self)
 }
 
 // receives lists the paths by which a node takes packets: all of which some node
-// may send by, whatever this one does itself.
-func receives(s *fabric.Snapshot) []fabric.PathKind {
-	out := []fabric.PathKind{fabric.PathDirect}
-	if slices.ContainsFunc(s.Plans(), func(p fabric.Plan) bool { return p.Uses(s.Spec.PathRules, fabric.PathVXLAN) }) {
-		out = []fabric.PathKind{fabric.PathVXLAN, fabric.PathDirect}
+// may send by, whatever this one does itself. Until it is known which these are,
+// they are those of a fabric with an overlay.
+func receives(s *fabric.Snapshot) (out []fabric.PathKind) {
+	known := s != nil && s.Spec != nil
+	if !known || slices.ContainsFunc(s.Plans(), func(p fabric.Plan) bool { return p.Uses(s.Spec.PathRules, fabric.PathVXLAN) }) {
+		out = append(out, fabric.PathVXLAN)
 	}
-	if s.Routes() {
+	out = append(out, fabric.PathDirect)
+	if known && s.Routes() {
 		out = append(out, fabric.PathBGP)
 	}
 	return out
@@ -236,7 +235,7 @@ func (a *agent) takeSnapshot(s *fabric.Snapshot) {
 	if s.Spec == nil || before.underlay.MTU == 0 {
 		return
 	}
-	if was := before.snapshot; was == nil || was.Spec == nil || !slices.Equal(receives(was), receives(s)) {
+	if !slices.Equal(receives(before.snapshot), receives(s)) {
 		a.describe()
 	}
 }

@@ -303,8 +303,8 @@ func (l *loop) kernelHas(p netip.Prefix, bad map[string]bool) (text string, ok b
 	}
 	text, ok = l.want.learnt.hops(p)
 	if owner := l.want.ways.snapshot.Peer(l.want.learnt.owners[p]); owner != nil {
-		if at := l.want.wayTo(owner, fabric.FamilyOf(p.Addr())); at.Kind != fabric.PathBGP {
-			return "packets take another path (" + at.Reason + "); BGP: " + text, ok && at.Kind != ""
+		if at := l.want.wayTo(owner, fabric.FamilyOf(p.Addr())); at.kind != fabric.PathBGP {
+			return "packets take another path (" + at.reason + "); BGP: " + text, ok && at.kind != ""
 		}
 	}
 	if name := (kernel.RouteKey{Dst: p, Metric: metricOf(p)}).String(); ok && bad[name] {

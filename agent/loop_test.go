@@ -72,7 +72,7 @@ func testSpec() *fabric.Spec {
 func testPeer(i int, underlay string) *fabric.Peer {
 	id := fabric.NodeID(fmt.Sprintf("peer-%03d", i))
 	p := &fabric.Peer{Alive: true, Node: fabric.Node{
-		Name: string(id), ID: id, Index: uint32(i), MTU: 1500, VTEPMAC: vxlan.VTEPMAC(id), Receives: vxlan.Receives(),
+		Name: string(id), ID: id, Index: uint32(i), MTU: 1500, VTEPMAC: vxlan.VTEPMAC(id), Receives: receives(nil),
 	}}
 	p.Underlay.IPv4 = netip.MustParseAddr(underlay)
 	p.Subnets = []fabric.Subnet{{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(i), 0}), 24), Owner: id}}

@@ -30,7 +30,7 @@ const mostReduced = 100
 // pathWords are the values of the label path.
 func pathWords() map[fabric.PathKind]string {
 	return map[fabric.PathKind]string{
-		fabric.PathDirect: "direct", fabric.PathBGP: "bgp", fabric.PathVXLAN: "vxlan", "unreachable": "unreachable", "": "none",
+		fabric.PathDirect: "direct", fabric.PathBGP: "bgp", fabric.PathVXLAN: "vxlan", unreachable: "unreachable", "": "none",
 	}
 }
 

@@ -21,9 +21,18 @@ var (
 // word is a path for operators.
 func word(p fabric.Path) string { return string(p.Kind) }
 
+// unreachable stands for the path to a peer whose host is down.
+const unreachable fabric.PathKind = "unreachable"
+
+// reached is how a peer is reached.
+type reached struct {
+	kind   fabric.PathKind // empty: it is not
+	reason string          // in words, for operators
+}
+
 // way says how a peer is reached, for both families at once.
-func (w *wanted) way(p *fabric.Peer) backends.Way {
-	var ways []backends.Way
+func (w *wanted) way(p *fabric.Peer) reached {
+	var ways []reached
 	for _, f := range fabric.Families {
 		if _, any := p.FirstSubnet(f); any {
 			ways = append(ways, w.wayTo(p, f))
@@ -31,34 +40,34 @@ func (w *wanted) way(p *fabric.Peer) backends.Way {
 	}
 	switch {
 	case len(ways) == 0:
-		return backends.Way{Reason: "it has no subnet"}
+		return reached{reason: "it has no subnet"}
 	case len(ways) == 2 && ways[0] != ways[1]:
-		kind := ways[0].Kind
-		if ways[1].Kind != kind {
-			kind = fabric.PathKind(strings.Trim(string(kind)+"+"+string(ways[1].Kind), "+"))
+		kind := ways[0].kind
+		if ways[1].kind != kind {
+			kind = fabric.PathKind(strings.Trim(string(kind)+"+"+string(ways[1].kind), "+"))
 		}
-		return backends.Way{Kind: kind, Reason: "IPv4: " + ways[0].Reason + "; IPv6: " + ways[1].Reason}
+		return reached{kind: kind, reason: "IPv4: " + ways[0].reason + "; IPv6: " + ways[1].reason}
 	}
 	return ways[0]
 }
 
 // wayTo says how one family of a peer is reached.
-func (w *wanted) wayTo(p *fabric.Peer, f fabric.Family) backends.Way {
+func (w *wanted) wayTo(p *fabric.Peer, f fabric.Family) reached {
 	at := w.ways.at(p.ID).family(f).way
 	switch at {
 	case wayDead:
-		return backends.Way{Kind: at.kind(), Reason: isDown}
+		return reached{kind: at.kind(), reason: isDown}
 	case wayKept:
-		return backends.Way{Kind: at.kind(), Reason: "as before the start; the BGP peers have not yet told all"}
+		return reached{kind: at.kind(), reason: "as before the start; the BGP peers have not yet told all"}
 	}
 	var reasons []string
 	for _, o := range w.offers(p, f) {
 		if wayOf(o.Path) == at {
-			return backends.Way{Kind: at.kind(), Reason: o.Reason}
+			return reached{kind: at.kind(), reason: o.Reason}
 		}
 		reasons = append(reasons, word(o.Path)+": "+o.Reason)
 	}
-	return backends.Way{Reason: strings.Join(reasons, "; ")}
+	return reached{reason: strings.Join(reasons, "; ")}
 }
 
 // offers are the ways to one family of a peer, the preferred ones first, with
@@ -128,9 +137,9 @@ func (w *wanted) peerPaths(p *fabric.Peer) api.PeerPaths {
 func (w *wanted) familyPath(p *fabric.Peer, f fabric.Family) api.FamilyPath {
 	to := w.ways.at(p.ID).family(f)
 	way := w.wayTo(p, f)
-	out := api.FamilyPath{Family: f.String(), Path: "none", Reason: way.Reason, Full: backends.PeerMTU(w.input, w.ways.plan(p), p)}
-	if way.Kind != "" {
-		out.Path = string(way.Kind)
+	out := api.FamilyPath{Family: f.String(), Path: "none", Reason: way.reason, Full: backends.PeerMTU(w.input, w.ways.plan(p), p)}
+	if way.kind != "" {
+		out.Path = string(way.kind)
 	}
 	if choice, known := w.ways.chooser.Last(paths.Key{Peer: p.ID, Family: f}); known {
 		out.Since, out.Switches, out.Next = choice.Since, choice.Switches, word(choice.Next)

@@ -73,10 +73,7 @@ func (l *loop) peers() []api.Peer {
 	if l.last.snapshot == nil {
 		return nil
 	}
-	bad := map[string]bool{}
-	if s := l.summary.Load(); s != nil {
-		bad = broken(s.report)
-	}
+	bad := l.bad()
 	var out []api.Peer
 	for _, p := range l.last.snapshot.Peers {
 		if p.ID == l.want.input.Self {
@@ -103,11 +100,11 @@ func (l *loop) path(row *api.Peer, p *fabric.Peer, bad map[string]bool) {
 		return
 	}
 	way := l.want.way(p)
-	if way.Kind != "" {
-		row.Path = string(way.Kind)
+	if way.kind != "" {
+		row.Path = string(way.kind)
 	}
-	row.Reason = way.Reason
-	row.Programmed = way.Kind != ""
+	row.Reason = way.reason
+	row.Programmed = way.kind != ""
 	for _, name := range names(l.want.objects(p)) {
 		if bad[name] {
 			row.Programmed, row.Reason = false, "the kernel lacks "+name

@@ -52,7 +52,7 @@ func (k *facts) path(w way) fabric.Path {
 
 // kind is the word for a way.
 func (w way) kind() fabric.PathKind {
-	return [wayCount]fabric.PathKind{"", "", backends.Unreachable, fabric.PathBGP, fabric.PathDirect, fabric.PathBGP, fabric.PathVXLAN, fabric.PathVXLAN}[w]
+	return [wayCount]fabric.PathKind{"", "", unreachable, fabric.PathBGP, fabric.PathDirect, fabric.PathBGP, fabric.PathVXLAN, fabric.PathVXLAN}[w]
 }
 
 // routed is where the routes to one family of a peer lead: what the kernel was

@@ -2,11 +2,12 @@
 // that this host should have. Base is what is there whoever the peers are; for
 // each peer there are the ways to it (Direct, vxlan.Arm, and bgp.FIB for what
 // the routers told), all of which are armed whichever is in use, and a Route to
-// each of its subnets, which leads to the one that is. What is desired is the union, so a change of
-// one peer costs one peer: the agent takes away what was said of it before and
-// adds what is said now. Everything here is pure, but for the FIB's and the
-// chooser's memory: no I/O, only the vocabulary, the configuration and the
-// kernel's value types. Which way is used is chosen in package paths.
+// each of its subnets, which leads to the one that is. What is desired is the
+// union, so a change of one peer costs one peer: the agent takes away what was
+// said of it before and adds what is said now. Everything here is pure, but for
+// the FIB's and the chooser's memory: no I/O, only the vocabulary, the
+// configuration and the kernel's value types. Which way is used is chosen in
+// package paths.
 package backends
 
 import (
@@ -48,12 +49,3 @@ type Remote struct {
 	// Down is true when its agent is gone and its host answers no probe.
 	Down bool
 }
-
-// Way is how a peer is reached.
-type Way struct {
-	Kind   fabric.PathKind // empty: not reached
-	Reason string          // in words, for operators
-}
-
-// Unreachable is the Kind of a peer whose host is down.
-const Unreachable fabric.PathKind = "unreachable"

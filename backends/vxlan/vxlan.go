@@ -27,12 +27,6 @@ func DeviceName(o fabric.VXLANSpec) string {
 // follows from the id alone, so a device made anew is known to all peers.
 func VTEPMAC(id fabric.NodeID) fabric.MAC { return fabric.DeriveMAC("vtep", string(id)) }
 
-// Receives lists the paths by which every node accepts packets, whichever the
-// fabric uses at the moment: that is what lets a fabric change while it runs.
-func Receives() []fabric.PathKind {
-	return []fabric.PathKind{fabric.PathVXLAN, fabric.PathDirect}
-}
-
 // Overlays are those that nodes may use by any of the plans, one of even and one
 // of odd generation at most, as everything of theirs is named by that. Plans of
 // one generation differ in what pods send at most.

@@ -36,7 +36,7 @@ func input(change func(*backends.Input)) backends.Input {
 
 func remote(v4, v6 string, change func(*backends.Remote)) backends.Remote {
 	p := &fabric.Peer{Alive: true, Node: fabric.Node{
-		Name: "b", ID: "node-b", Index: 2, VTEPMAC: VTEPMAC("node-b"), MTU: 1500, Receives: Receives(),
+		Name: "b", ID: "node-b", Index: 2, VTEPMAC: VTEPMAC("node-b"), MTU: 1500, Receives: []fabric.PathKind{fabric.PathVXLAN, fabric.PathDirect},
 	}}
 	for _, s := range []string{"10.244.2.0/24", "10.244.7.0/24", "fd00:244:0:2::/64"} {
 		p.Subnets = append(p.Subnets, fabric.Subnet{Prefix: netip.MustParsePrefix(s), Owner: p.ID})
