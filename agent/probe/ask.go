@@ -232,7 +232,8 @@ func spread(d time.Duration) time.Duration { return d + rand.N(d/4) }
 // each other: silence means nothing where nobody ever answered. It reports
 // whether one has changed.
 func (t *table) judge(p *path, now time.Duration) (changed bool) {
-	if p.state == p.verdict(p.state == Silent) && p.told == p.said() {
+	relative := p.lost && !p.heard
+	if !relative && p.state == p.verdict(false) && p.told == p.said() {
 		return false
 	}
 	from, to := t.group(p.peer, p.family)

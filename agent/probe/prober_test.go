@@ -88,6 +88,25 @@ func TestSilenceIsRelative(t *testing.T) {
 	})
 }
 
+// Nor is it of any matter which of the two is asked first.
+func TestSilenceOfANewPath(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		h := w.there(1)
+		w.set(func() { h.carries[uplinkLink] = 0 })
+		w.Watch([]Target{overlayTo(1)})
+		rest(20 * time.Second)
+		g := directTo(1)
+		g.Urgent = true
+		w.Touch(g.Peer, g.Family, []Target{overlayTo(1), g})
+		rest(8 * time.Second) // less than a choice waits for an answer
+		w.want(t, g, Silent, 0)
+		w.want(t, overlayTo(1), Answers, 1450)
+		w.set(func() { h.carries[uplinkLink] = 1500 })
+		rest(3 * time.Second)
+		w.want(t, g, Answers, 1450)
+	})
+}
+
 func TestShrinkAndRaise(t *testing.T) {
 	for _, icmp := range []bool{false, true} {
 		in(t, func(t *testing.T, w *world) {
