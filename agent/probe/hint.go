@@ -1,20 +1,11 @@
 package probe
 
 import (
-	"net/netip"
 	"time"
 
+	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/fabric"
 )
-
-// overhead is what VXLAN adds to a packet, by the family of the underlay:
-// IP, UDP, VXLAN (RFC 7348) and Ethernet.
-func overhead(underlay netip.Addr) int {
-	if underlay.Is4() {
-		return ipv4Len + l4Len + 8 + 14
-	}
-	return ipv6Len + l4Len + 8 + 14
-}
 
 // look asks at once by the paths that a router says are too narrow. What it
 // said is tried, and believed if it is so.
@@ -60,7 +51,7 @@ func (p *path) concerns(h hint, kind fabric.PathKind) (mtu int, ok bool) {
 		return mtu, true
 	case p.underlayAddr():
 		if kind == fabric.PathVXLAN && h.mtu != 0 {
-			mtu -= overhead(h.to)
+			mtu -= backends.Overhead(fabric.FamilyOf(h.to))
 		}
 		return mtu, true
 	}

@@ -64,7 +64,6 @@ type Verdict struct {
 	// Full: nothing is dropped.
 	MTU   int
 	Since time.Time // of this state and MTU
-	RTT   time.Duration
 }
 
 // Finding is a verdict and what it is about.

@@ -113,9 +113,7 @@ func (p *Prober) Verdict(k Key) Verdict {
 }
 
 func (p *Prober) verdict(w *path) Verdict {
-	return Verdict{
-		State: w.state, MTU: int(w.told), Since: p.start.Add(w.since), RTT: time.Duration(w.rtt) * time.Microsecond,
-	}
+	return Verdict{State: w.state, MTU: int(w.told), Since: p.start.Add(w.since)}
 }
 
 // Reduced lists the watched paths that drop packets of full size, by peer.
@@ -142,7 +140,7 @@ type Stats struct {
 	Hints             uint64 // ICMP errors that made it look
 	// Paths that are watched, by what is known of them; those that are reduced are
 	// among the others.
-	Watched, Unknown, Answering, Silent, Reduced int
+	Unknown, Answering, Silent, Reduced int
 }
 
 // Stats are the counts now.
@@ -154,7 +152,6 @@ func (p *Prober) Stats() Stats {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Watched = len(p.table.order)
 	for _, i := range p.table.order {
 		w := &p.table.paths[i]
 		switch w.state {
