@@ -67,62 +67,70 @@ func (a *app) migratePauseCommand() *cobra.Command {
 	return cmd
 }
 
+// turn is a command that lets a migration go on, and tells how it goes.
+type turn struct {
+	*cobra.Command
+	note     func(m *fabric.Migration) string // what to say first; empty: nothing
+	how      func(m *fabric.Migration)
+	detached string // what to say instead of how it goes
+}
+
 func (a *app) migrateResumeCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "resume", Short: "Let a paused migration go on, and tell how it goes", Args: args(),
-		Long: "Let a paused migration go on from where it is, in the direction that it had, and\ntell how it goes. What stopped it is looked at again first.",
-	}
-	detach := cmd.Flags().Bool("detach", false, "return at once instead of telling how it goes")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.withStoreFor(cmd.Context(), forever, func(ctx context.Context, s *store.Store) error {
-			snap, err := underway(ctx, s)
-			if err != nil {
-				return err
-			}
-			m := *snap.Migration
+	return a.turnCommand(turn{
+		Command: &cobra.Command{
+			Use: "resume", Short: "Let a paused migration go on, and tell how it goes", Args: args(),
+			Long: "Let a paused migration go on from where it is, in the direction that it had, and\ntell how it goes. What stopped it is looked at again first.",
+		},
+		note: func(m *fabric.Migration) string {
 			if m.Pause == nil {
-				fmt.Fprintln(a.Err, "note: it is not paused")
+				return "it is not paused"
 			}
-			if err := change(ctx, s, m.ID, func(m *fabric.Migration) error { m.Pause = nil; return nil }); err != nil {
-				return err
-			}
-			if *detach {
-				a.printf("it goes on; `weft migrate status --follow` tells how\n")
-				return nil
-			}
-			return a.follow(ctx, s, &m, story{checked: true})
-		})
-	}
-	return cmd
+			return ""
+		},
+		how:      func(m *fabric.Migration) { m.Pause = nil },
+		detached: "it goes on; `weft migrate status --follow` tells how",
+	})
 }
 
 func (a *app) migrateUndoCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "undo", Short: "Take a migration back, from wherever it is", Args: args(),
-		Long: "Take a migration back, from wherever it is, also a paused one: the nodes move\ntheir peers back one after the other, with the same care, and nothing is left of\nit. One that is finished goes back by another migration.",
-	}
-	detach := cmd.Flags().Bool("detach", false, "return at once instead of telling how it goes")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	return a.turnCommand(turn{
+		Command: &cobra.Command{
+			Use: "undo", Short: "Take a migration back, from wherever it is", Args: args(),
+			Long: "Take a migration back, from wherever it is, also a paused one: the nodes move\ntheir peers back one after the other, with the same care, and nothing is left of\nit. One that is finished goes back by another migration.",
+		},
+		note: func(m *fabric.Migration) string {
+			if m.Undo {
+				return "it is being taken back already"
+			}
+			return ""
+		},
+		how:      func(m *fabric.Migration) { m.Undo, m.Pause = true, nil },
+		detached: "it is taken back; `weft migrate status --follow` tells how",
+	})
+}
+
+func (a *app) turnCommand(t turn) *cobra.Command {
+	detach := t.Flags().Bool("detach", false, "return at once instead of telling how it goes")
+	t.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.withStoreFor(cmd.Context(), forever, func(ctx context.Context, s *store.Store) error {
 			snap, err := underway(ctx, s)
 			if err != nil {
 				return err
 			}
 			m := *snap.Migration
-			if m.Undo {
-				fmt.Fprintln(a.Err, "note: it is being taken back already")
+			if note := t.note(&m); note != "" {
+				fmt.Fprintln(a.Err, "note: "+note)
 			}
-			err = change(ctx, s, m.ID, func(m *fabric.Migration) error { m.Undo, m.Pause = true, nil; return nil })
-			if err != nil {
+			t.how(&m)
+			if err := change(ctx, s, m.ID, func(m *fabric.Migration) error { t.how(m); return nil }); err != nil {
 				return err
 			}
-			m.Undo = true
 			if *detach {
-				a.printf("it is taken back; `weft migrate status --follow` tells how\n")
+				a.printf("%s\n", t.detached)
 				return nil
 			}
 			return a.follow(ctx, s, &m, story{checked: true})
 		})
 	}
-	return cmd
+	return t.Command
 }
