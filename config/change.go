@@ -40,7 +40,9 @@ func checkPlan(old, new *fabric.Spec) []string {
 	if old.Backend != new.Backend {
 		reasons = append(reasons, cuts("backend", old.Backend, new.Backend, fmt.Sprintf("`weft migrate %s-to-%s`", old.Backend, new.Backend)+moves))
 	}
-	encapsulates := func(s *fabric.Spec) bool { return s.Plan().Uses(s.PathRules, fabric.PathVXLAN) }
+	if len(reasons) == 0 {
+		reasons = checkSwap(old, new)
+	}
 	if !encapsulates(old) || !encapsulates(new) {
 		return reasons
 	}
@@ -58,6 +60,23 @@ func checkPlan(old, new *fabric.Spec) []string {
 		reasons = append(reasons, fmt.Sprintf("spec.vxlan.generation: %d -> %d: only `weft migrate` counts it; leave it out of the file", a.Generation, b.Generation))
 	}
 	return reasons
+}
+
+func encapsulates(s *fabric.Spec) bool { return s.Plan().Uses(s.PathRules, fabric.PathVXLAN) }
+func routes(s *fabric.Spec) bool       { return s.Plan().Routes(s.PathRules) }
+
+// checkSwap refuses to take the overlay away while nobody speaks BGP yet, and the
+// other way round: what is there goes at once, and sessions, or the peers' devices,
+// are there some time later.
+func checkSwap(old, new *fabric.Spec) []string {
+	const hint = "; keep both for a while (overlay: fallback), or have all on one segment and say paths: [direct]"
+	switch {
+	case encapsulates(old) && !encapsulates(new) && !routes(old) && routes(new):
+		return []string{"spec.paths: the overlay would go before any BGP session is there" + hint}
+	case routes(old) && !routes(new) && !encapsulates(old) && encapsulates(new):
+		return []string{"spec.paths: BGP would go before the overlay is there" + hint}
+	}
+	return nil
 }
 
 func cuts(path string, old, new any, instead string) string {
