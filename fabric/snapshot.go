@@ -136,8 +136,8 @@ type Drain struct {
 type Hold struct {
 	Since time.Time `json:"since"`
 	Peers int       `json:"peers"`
-	// Objects are those of BGP and drains that are gone from etcd and stay in
-	// force; Snapshot.Problems names each.
+	// Objects are those of BGP, drains and a migration that are gone from etcd and
+	// stay in force; Snapshot.Problems names each.
 	Objects int    `json:"objects,omitempty"`
 	Reason  string `json:"reason"`
 }

@@ -12,11 +12,13 @@
 //	view            records folded into a snapshot, one event at a time
 //	settle, overlap which of two colliding records counts: the older, everywhere
 //	hold            which removals of peers are believed
-//	objects,        the operators' objects of BGP and drains, and which removals
-//	objecthold      of them are believed
+//	objects,        the operators' objects of BGP, drains and the migration, and
+//	objecthold      which removals of them are believed
+//	migration       what a migration's record and the nodes' reports on it mean
 //	claim, subnets  what a node must write to own its share, as one transaction
 //	session, watch, own, keeper, cache, list, lease, client   the I/O around them
-//	errand, lock, drain   what a session writes besides its own records
+//	errand, lock, drain, report   what a session writes besides its own records
+//	operator, list, migrate   what operators' commands write and read
 //
 // # Why it is as it is
 //
