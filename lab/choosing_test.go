@@ -204,7 +204,7 @@ func TestAgentAwayIsNoDeadPath(t *testing.T) {
 // taken again when it stays.
 func TestFlappingRouteIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	const flaps = 6
+	const flaps = 4
 	ctx, l := upPaths(t, "h1 h4", routing())
 	h1, h4 := l.Host("h1"), l.Host("h4")
 	must(t, l.WaitAllWays(ctx, BetweenRacks(fabric.PathBGP)))

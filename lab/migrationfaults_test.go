@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -47,21 +46,6 @@ func TestMigrationWhileAgentsDie(t *testing.T) {
 		must(t, l.WaitPhase(ctx, fabric.PhaseMoved))
 		must(t, l.WaitAllWays(ctx, BetweenRacks(fabric.PathBGP)))
 		finish(ctx, t, l.Host("h1"))
-	})
-}
-
-// TestMigrationWhileEtcdIsAway: nothing is lost meanwhile, and it goes on after.
-func TestMigrationWhileEtcdIsAway(t *testing.T) {
-	t.Parallel()
-	ctx, l := upPaths(t, fourHosts, nil)
-	flowing(ctx, t, l, func() {
-		must(t, l.Host("h1").Migrate(ctx, "vxlan-to-bgp", "--rate", "1"))
-		must(t, l.WaitMigration(ctx, "moving", someMoved))
-		must(t, l.Etcd.Stop(ctx))
-		must(t, Pause(ctx, 8*time.Second)) // longer than liveness
-		must(t, l.Etcd.Start(ctx))
-		must(t, l.WaitPhase(ctx, fabric.PhaseMoved))
-		must(t, l.WaitAllWays(ctx, BetweenRacks(fabric.PathBGP)))
 	})
 }
 

@@ -147,7 +147,7 @@ func TestUnderlayShrinks(t *testing.T) {
 		{"overlay", nil, fabric.PathVXLAN, shrunk - vxlanOverhead},
 		{"routed", routing(), fabric.PathBGP, shrunk},
 	} {
-		for i, fault := range shrinks {
+		for _, fault := range shrinks {
 			t.Run(way.name+" "+fault.name, func(t *testing.T) {
 				t.Parallel()
 				ctx, l := upPaths(t, "h1 h4", way.changes)
@@ -164,8 +164,8 @@ func TestUnderlayShrinks(t *testing.T) {
 				wantStream(ctx, t, h4, h1)
 				wantNamed(ctx, t, h1, "h4", way.size)
 				undo()
-				if i > 0 { // it takes half a minute, whatever the fault was
-					return
+				if way.changes != nil || fault.name != shrinks[0].name {
+					return // it takes half a minute, and is the same for all
 				}
 				full := podMTU(t, l.Pod("h1-a"))
 				must(t, h1.WaitWays(ctx, h4, "with all bytes", carries(full)))
