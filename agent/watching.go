@@ -83,6 +83,28 @@ func (w *ways) tell(peers []*fabric.Peer, now time.Time) (again time.Time) {
 	return again
 }
 
+// asked are the ways to be probed: the one in use first.
+func (t *routed) asked(yield func(way) bool) {
+	if t.way > wayKept && !yield(t.way) {
+		return
+	}
+	for at := wayKept + 1; at < wayCount; at++ {
+		if at != t.way && (at == t.next || t.better>>at&1 != 0) && !yield(at) {
+			return
+		}
+	}
+}
+
+// hearsay is what the probes say of the ways that are asked, in a form that is
+// quick to compare.
+func (w *ways) hearsay(id fabric.NodeID, f fabric.Family, t *routed) (sum uint32) {
+	for at := range t.asked {
+		v := w.ask(probe.Key{Peer: id, Family: f, Path: w.path(at)})
+		sum = sum*31 + uint32(v.MTU)<<2 + uint32(v.State)
+	}
+	return sum
+}
+
 // targets are all that is to be watched. Every node begins with those that
 // follow it, lest all ask the first at the same time.
 func (w *ways) targets(peers []*fabric.Peer) []probe.Target {
@@ -109,12 +131,9 @@ func (w *ways) targetsOf(p *fabric.Peer, f fabric.Family, out []probe.Target) []
 		return out
 	}
 	t := w.to[p.ID].family(f)
-	for _, at := range [2]way{t.way, t.next} {
-		if at <= wayKept {
-			continue
-		}
+	for at := range t.asked {
 		if target, ok := w.target(p, f, w.path(at), w.plan(p)); ok {
-			target.Urgent = at == t.next
+			target.Urgent = at != t.way
 			out = append(out, target)
 		}
 	}

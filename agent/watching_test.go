@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weft-net/weft/agent/probe"
 	"github.com/weft-net/weft/backends/paths"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/internal/testns"
@@ -68,6 +69,33 @@ func TestWatchedFollowsTheChoice(t *testing.T) {
 		if target.From.String() != "10.244.9.1" {
 			t.Errorf("another subnet of ours, and it is asked from %s", target.From)
 		}
+	}
+}
+
+// Where several ways are preferred to the one in use, all of them are asked: one
+// that is silent would else be forgotten to be while another is looked at.
+func TestAllThatIsSilentIsWatched(t *testing.T) {
+	near := testPeer(2, "198.18.1.22")
+	l, from, prober, clock := anyPath(t, near)
+	direct := probe.Key{Peer: near.ID, Family: fabric.IPv4, Path: fabric.Path{Kind: fabric.PathDirect}}
+	from.say("10.244.2.0/24", "198.18.1.1")
+	l.roundWant(t, true)
+	clock.pass(time.Second)
+	prober.found[direct], prober.found[bgpTo(near)] = probe.Verdict{State: probe.Silent}, probe.Verdict{State: probe.Silent}
+	l.hear(t)
+	l.pathsWant(t, "plain packets are dropped", "peer-002 vxlan")
+	clock.pass(time.Second)
+	l.hear(t)
+	prober.want(t, "both are silent", "peer-002 bgp by 1 urgently, peer-002 direct by 1 urgently, peer-002 vxlan by 1")
+
+	delete(prober.found, direct)
+	delete(prober.found, bgpTo(near))
+	clock.pass(time.Second)
+	l.hear(t)
+	clock.pass(paths.Stable + time.Second)
+	l.roundWant(t, true)
+	if way := l.peers()[0].Path; way == "vxlan" {
+		t.Error("both answer again, and it is still reached by vxlan")
 	}
 }
 

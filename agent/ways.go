@@ -60,6 +60,7 @@ func (w way) kind() fabric.PathKind {
 type routed struct {
 	way, next way    // next: that which will be taken, or would be if probes were answered
 	moved     bool   // by a migration
+	better    uint8  // a bit for each way that would be if its probes were answered; next is one
 	heard     uint32 // of the probes of both, see ways.heard
 	mtu       int32  // bytes; 0: the routes say nothing
 	id        uint32 // the nexthop object
@@ -196,8 +197,9 @@ func (w *ways) choose(r backends.Remote, a *armed, now time.Time) (next toPeer) 
 		}
 		w.offered = w.offers(w.offered[:0], r, f, a)
 		c := w.chooser.Choose(paths.Key{Peer: r.ID, Family: f}, prefer, w.offered, now)
-		if c.Next.Kind == "" {
-			c.Next = w.silent(prefer, c.Path)
+		var silent fabric.Path
+		if t.better, silent = w.better(prefer, c.Path); c.Next.Kind == "" {
+			c.Next = silent
 		}
 		w.lead(t, c, r, f)
 		t.moved = w.snapshot.Moved(&w.self, &r.Node)
@@ -205,20 +207,26 @@ func (w *ways) choose(r backends.Remote, a *armed, now time.Time) (next toPeer) 
 	return next
 }
 
-// silent is the path among those offered that would be used instead of the one
-// in use if it answered probes: it must be asked again.
-func (w *ways) silent(prefer []fabric.Path, inUse fabric.Path) fabric.Path {
+// better are the paths among those offered that would be used instead of the one
+// in use if they answered probes, and the first of them that does not. All must
+// be asked again and again: what is not asked is not known to be silent.
+func (w *ways) better(prefer []fabric.Path, inUse fabric.Path) (all uint8, silent fabric.Path) {
 	for _, p := range prefer {
 		if p == inUse {
 			break
 		}
 		for i := range w.offered {
-			if o := &w.offered[i]; o.Path == p && o.State == paths.Up && o.Verdict == paths.Silent {
-				return p
+			o := &w.offered[i]
+			if o.Path != p || o.State != paths.Up {
+				continue
+			}
+			all |= 1 << wayOf(p)
+			if o.Verdict == paths.Silent && silent.Kind == "" {
+				silent = p
 			}
 		}
 	}
-	return fabric.Path{}
+	return all, silent
 }
 
 // lead makes routes of a choice.
@@ -283,19 +291,6 @@ func (w *ways) routeMTU(k paths.Key, path fabric.Path, p *fabric.Peer) int {
 	return backends.RouteMTU(w.in, k.Family, most)
 }
 
-// hearsay is what the probes say of the way in use and of the next, in a form
-// that is quick to compare.
-func (w *ways) hearsay(id fabric.NodeID, f fabric.Family, t *routed) (sum uint32) {
-	for _, at := range [2]way{t.way, t.next} {
-		sum <<= 16
-		if at > wayKept {
-			v := w.ask(probe.Key{Peer: id, Family: f, Path: w.path(at)})
-			sum |= uint32(v.MTU)<<2&0xffff | uint32(v.State)
-		}
-	}
-	return sum
-}
-
 // at is where a peer's routes lead.
 func (w *ways) at(id fabric.NodeID) *toPeer {
 	t := w.to[id]
@@ -312,7 +307,7 @@ func (w *ways) set(id fabric.NodeID, next toPeer) {
 	t := w.at(id)
 	for _, f := range fabric.Families {
 		was, is := t.family(f), next.family(f)
-		if was.way != is.way || was.next != is.next {
+		if was.way != is.way || was.next != is.next || was.better != is.better {
 			w.watch.touch(paths.Key{Peer: id, Family: f})
 		}
 		if was.way > wayKept && is.way > wayKept && was.way != is.way {
