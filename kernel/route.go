@@ -20,15 +20,15 @@ const otherType RouteType = 255
 
 // path is the value of a route.
 type path struct {
-	typ     RouteType
-	nexthop uint32
-	mtu     int
+	typ RouteType
 	// locked: the kernel may not lower the MTU by what it learns. Forwarding
 	// heeds the MTU of an IPv6 route only then (include/net/ip6_route.h,
 	// ip6_dst_mtu_maybe_forward); IPv4 always does, and a lock there would take
 	// the don't-fragment bit from what this host sends itself (net/ip.h,
 	// ip_dont_fragment).
-	locked bool
+	locked  bool
+	nexthop uint32
+	mtu     int
 }
 
 func wantedPath(r Route) path {

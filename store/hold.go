@@ -173,7 +173,7 @@ func (v *view) disappearance(lost map[fabric.NodeID]*fabric.Peer, newly int) dis
 // fact, one that was is not.
 func (v *view) checkHeld() {
 	for id, p := range v.hold.held {
-		for _, res := range resources(&p.Node) {
+		for _, res := range resources(nil, &p.Node) {
 			if o := v.holder(res); o != nil && o.node.ID != id {
 				v.release(id)
 			}

@@ -215,7 +215,7 @@ func (s *Store) RemoveNode(ctx context.Context, name string) error {
 		return err
 	}
 	t.unchanged(nodeKey(name), n.mod)
-	if len(v.claims[idResource(n.node.ID)].rest) == 0 {
+	if len(v.claims[idResource(n.node.ID)].rest()) == 0 {
 		t.dropSubnets(v.owned[n.node.ID])
 	} // else another record has this id, and the subnets are that node's
 	marks := map[string]string{removedKey(name): encodeJSON(removedValue{ID: n.node.ID})}

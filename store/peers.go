@@ -23,7 +23,7 @@ func (v *view) rebuild(now time.Time) {
 		fresh[id] = v.buildPeer(id)
 	}
 	v.applyHold(fresh, now)
-	clear(v.dirty)
+	v.dirty = map[fabric.NodeID]struct{}{} // the first has all nodes, and would keep its size
 	clear(v.goneAt)
 
 	var next []*fabric.Peer // a copy, made at the first change
@@ -85,12 +85,19 @@ func (v *view) buildPeer(id fabric.NodeID) *fabric.Peer {
 		return nil
 	}
 	p := &fabric.Peer{Node: *n.node, Alive: v.livesAs(n.node), CreateRevision: n.create}
-	for _, r := range v.owned[id] {
-		if r.inForce() {
-			p.Subnets = append(p.Subnets, *r.subnet)
+	n.node = &p.Node // both are immutable, and one of them is enough
+	owned := v.owned[id]
+	slices.SortFunc(owned, func(a, b *record) int { return comparePrefix(a.subnet.Prefix, b.subnet.Prefix) })
+	for _, r := range owned {
+		if !r.inForce() {
+			continue
 		}
+		if p.Subnets == nil {
+			p.Subnets = make([]fabric.Subnet, 0, len(owned))
+		}
+		p.Subnets = append(p.Subnets, *r.subnet)
+		r.subnet = &p.Subnets[len(p.Subnets)-1]
 	}
-	sortSubnets(p.Subnets)
 	return p
 }
 

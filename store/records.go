@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"unique"
 
 	"github.com/weft-net/weft/fabric"
 )
@@ -37,6 +38,7 @@ func decodeNode(name string, value []byte) (*fabric.Node, error) {
 	if n.Name == "" {
 		n.Name = name
 	}
+	share(n)
 	if n.Name != name {
 		return nil, fmt.Errorf("the record's name is %.64q, its key's %q", n.Name, name)
 	}
@@ -47,6 +49,19 @@ func decodeNode(name string, value []byte) (*fabric.Node, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// share takes the words that all nodes say from one place: ten thousand nodes
+// need not hold copies.
+func share(n *fabric.Node) {
+	n.Version = unique.Make(n.Version).Value()
+	for i, said := range n.Receives {
+		for _, k := range [...]fabric.PathKind{fabric.PathVXLAN, fabric.PathDirect, fabric.PathBGP} {
+			if said == k {
+				n.Receives[i] = k
+			}
+		}
+	}
 }
 
 // maxIndex bounds the index: numbers that follow from it (kernel.NexthopID)

@@ -36,9 +36,12 @@ func idResource(id fabric.NodeID) resource {
 
 func indexResource(i uint32) resource { return resource{claimIndex, 0, uint64(i)} }
 
-// resources lists what a node claims.
-func resources(n *fabric.Node) []resource {
-	out := append(make([]resource, 0, 5), idResource(n.ID), indexResource(n.Index))
+// mostResources is what a node can claim at most.
+const mostResources = 5
+
+// resources appends what a node claims to out.
+func resources(out []resource, n *fabric.Node) []resource {
+	out = append(out, idResource(n.ID), indexResource(n.Index))
 	if n.VTEPMAC.Valid() {
 		var b [8]byte
 		copy(b[2:], n.VTEPMAC[:])
@@ -56,24 +59,37 @@ func resources(n *fabric.Node) []resource {
 // claimants are the records that claim one resource: one, but for collisions.
 type claimants struct {
 	first *record
-	rest  []*record
+	more  *[]*record // nil: there are none
+}
+
+// rest are all but the first.
+func (c claimants) rest() []*record {
+	if c.more == nil {
+		return nil
+	}
+	return *c.more
 }
 
 func (c claimants) with(r *record) claimants {
 	if c.first == nil {
 		return claimants{first: r}
 	}
-	return claimants{c.first, append(c.rest, r)}
+	rest := append(c.rest(), r)
+	return claimants{c.first, &rest}
 }
 
 func (c claimants) without(r *record) claimants {
+	rest := c.rest()
 	switch {
 	case c.first != r:
-		c.rest = slices.DeleteFunc(c.rest, func(o *record) bool { return o == r })
-	case len(c.rest) == 0:
-		c.first = nil
+		rest = slices.DeleteFunc(rest, func(o *record) bool { return o == r })
+	case len(rest) == 0:
+		return claimants{}
 	default:
-		c.first, c.rest = c.rest[0], c.rest[1:]
+		c.first, rest = rest[0], rest[1:]
+	}
+	if c.more = nil; len(rest) > 0 {
+		c.more = &rest
 	}
 	return c
 }
@@ -82,7 +98,7 @@ func (c claimants) all(yield func(*record) bool) {
 	if c.first == nil || !yield(c.first) {
 		return
 	}
-	for _, r := range c.rest {
+	for _, r := range c.rest() {
 		if !yield(r) {
 			return
 		}
@@ -96,7 +112,8 @@ func (v *view) setNode(r *record) {
 	}
 	v.nodes[r.node.Name] = r
 	contested := false
-	for _, res := range resources(r.node) {
+	var room [mostResources]resource
+	for _, res := range resources(room[:0], r.node) {
 		c := v.claims[res]
 		contested = contested || c.first != nil
 		v.claims[res] = c.with(r)
@@ -111,7 +128,8 @@ func (v *view) setNode(r *record) {
 func (v *view) dropNode(r *record) {
 	delete(v.nodes, r.node.Name)
 	v.challenge(r)
-	for _, res := range resources(r.node) {
+	var room [mostResources]resource
+	for _, res := range resources(room[:0], r.node) {
 		if left := v.claims[res].without(r); left.first != nil {
 			v.claims[res] = left
 		} else {
@@ -191,7 +209,8 @@ func (v *view) rivals(r *record, f func(o *record, over string)) {
 		})
 		return
 	}
-	for _, res := range resources(r.node) {
+	var room [mostResources]resource
+	for _, res := range resources(room[:0], r.node) {
 		for o := range v.claims[res].all {
 			if o != r {
 				f(o, res.String())

@@ -177,7 +177,7 @@ func checkNothingShared(t *testing.T, s *fabric.Snapshot) {
 	holders := map[resource]string{}
 	var all []fabric.Subnet
 	for _, p := range s.Peers {
-		for _, res := range resources(&p.Node) {
+		for _, res := range resources(nil, &p.Node) {
 			if o, ok := holders[res]; ok {
 				t.Errorf("%s and %s share a %s", o, p.Name, res)
 			}
