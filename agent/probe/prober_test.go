@@ -30,11 +30,10 @@ func TestFirstAnswer(t *testing.T) {
 		w.want(t, overlayTo(3), Unknown, 0)
 		w.Prober.mu.Lock()
 		at, _ := w.table.find(overlayTo(1).Key)
-		rtt := w.table.paths[w.table.order[at]].rtt
-		w.Prober.mu.Unlock()
-		if rtt < 1000 || rtt > 2000 {
+		if rtt := w.table.paths[w.table.order[at]].rtt; rtt < 1000 || rtt > 2000 {
 			t.Errorf("a round trip of %d us, want 1000", rtt)
 		}
+		w.Prober.mu.Unlock()
 		if n := w.changes.Load(); n != 2 {
 			t.Errorf("told %d times of two changes", n)
 		}
