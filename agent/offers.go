@@ -40,16 +40,18 @@ func (k facts) with(in backends.Input) facts {
 // lead is a nexthop object of a peer's own; id 0: there is none, for a reason.
 type lead struct {
 	id     uint32
-	reason string
+	reason backends.Reason
 }
 
 // armed is where a peer's own objects lead, whichever is in use.
 type armed struct {
 	overlay [2]struct { // as facts.overlays
 		via    fabric.PerFamily[uint32]
-		reason string
+		reason backends.Reason
 	}
 	direct fabric.PerFamily[lead]
+	// asked: an operator wants the reasons. Choices are made without.
+	asked bool
 }
 
 // arm appends the objects that the peer is reached by, but for the routes that
@@ -69,10 +71,13 @@ func (k *facts) arm(objs *kernel.Objects, r backends.Remote) (a armed) {
 const isDown = "its agent is gone and its host answers no probe"
 
 // offers appends the ways to a family of a peer to out, also those that there
-// are not, with the reason.
+// are not, with the reason where it is asked for.
 func (k *facts) offers(out []paths.Offer, r backends.Remote, f fabric.Family, a *armed) []paths.Offer {
-	own := func(p fabric.Path, id uint32, reason string) {
-		o := paths.Offer{Path: p, State: paths.Up, Reason: reason}
+	own := func(p fabric.Path, id uint32, reason backends.Reason) {
+		o := paths.Offer{Path: p, State: paths.Up}
+		if a.asked {
+			o.Reason = reason.String()
+		}
 		switch {
 		case id == 0:
 			o.State = paths.Gone

@@ -76,6 +76,7 @@ func TestOffers(t *testing.T) {
 			r := backends.Remote{Peer: p}
 			c.change(&k, &r)
 			a := k.arm(&kernel.Objects{}, r)
+			a.asked = true
 			var got []string
 			for _, o := range k.offers(nil, r, fabric.IPv4, &a) {
 				text := string(o.Path.Kind)

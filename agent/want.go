@@ -134,6 +134,8 @@ func (w *wanted) anew(in inputs, first bool, now time.Time) {
 	w.ways.by(w.input)
 	if first {
 		w.ways.watch.told = now // the start first, then the probes
+		w.ways.to = make(map[fabric.NodeID]*toPeer, len(in.snapshot.Peers))
+		w.ways.chooser.Expect(len(in.snapshot.Peers))
 		w.ways.adopt(w.host.Held, in.snapshot.Peers)
 	}
 	w.ways.watch.again()

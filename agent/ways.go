@@ -58,13 +58,21 @@ func (w way) kind() fabric.PathKind {
 // routed is where the routes to one family of a peer lead: what the kernel was
 // told is computed from this and the peer, also when it is to go.
 type routed struct {
-	way, next way    // next: that which will be taken, or would be if probes were answered
-	moved     bool   // by a migration
-	better    uint8  // a bit for each way that would be if its probes were answered; next is one
-	heard     uint32 // of the probes of both, see ways.heard
-	mtu       int32  // bytes; 0: the routes say nothing
-	id        uint32 // the nexthop object
-	each      []uint32
+	way, next way       // next: that which will be taken, or would be if probes were answered
+	moved     bool      // by a migration
+	better    uint8     // a bit for each way that would be if its probes were answered; next is one
+	heard     uint32    // of the probes of both, see ways.heard
+	mtu       int32     // bytes; 0: the routes say nothing
+	id        uint32    // the nexthop object
+	each      *[]uint32 // of each subnet, where they are not all led the same way; else nil
+}
+
+// ids are those of routed.each, or none.
+func (t *routed) ids() []uint32 {
+	if t.each == nil {
+		return nil
+	}
+	return *t.each
 }
 
 // addTo appends the routes to the subnets of a family.
@@ -73,10 +81,10 @@ func (t *routed) addTo(objs *kernel.Objects, p *fabric.Peer, f fabric.Family) {
 		return
 	}
 	via := backends.Via{Nexthop: t.id, MTU: int(t.mtu), Unreachable: t.way == wayDead}
-	i := 0
+	i, each := 0, t.ids()
 	for prefix := range p.SubnetsOf(f) {
-		if len(t.each) > 0 { // by subnet, where they are not all led the same way
-			via.Nexthop = t.each[i]
+		if len(each) > 0 {
+			via.Nexthop = each[i]
 		}
 		if r, ok := backends.Route(prefix, via); ok {
 			objs.Routes = append(objs.Routes, r)
@@ -87,7 +95,7 @@ func (t *routed) addTo(objs *kernel.Objects, p *fabric.Peer, f fabric.Family) {
 
 // same reports whether two make the same routes.
 func (t *routed) same(u *routed) bool {
-	return t.way == u.way && t.mtu == u.mtu && t.id == u.id && slices.Equal(t.each, u.each)
+	return t.way == u.way && t.mtu == u.mtu && t.id == u.id && slices.Equal(t.ids(), u.ids())
 }
 
 // toPeer is where the routes to a peer lead.
@@ -196,7 +204,8 @@ func (w *ways) choose(r backends.Remote, a *armed, now time.Time) (next toPeer) 
 			prefer = w.prefer(r.Peer)
 		}
 		w.offered = w.offers(w.offered[:0], r, f, a)
-		c := w.chooser.Choose(paths.Key{Peer: r.ID, Family: f}, prefer, w.offered, now)
+		var c paths.Choice
+		c.Path, c.Next = w.chooser.Decide(paths.Key{Peer: r.ID, Family: f}, prefer, w.offered, now)
 		var silent fabric.Path
 		if t.better, silent = w.better(prefer, c.Path); c.Next.Kind == "" {
 			c.Next = silent
@@ -249,8 +258,8 @@ func (w *ways) lead(t *routed, c paths.Choice, r backends.Remote, f fabric.Famil
 
 // learntIDs are the objects by which BGP reaches the subnets of a family with
 // routes of that MTU: one id where it is the same for all.
-func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family, mtu int) (id uint32, each []uint32) {
-	same := true
+func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family, mtu int) (uint32, *[]uint32) {
+	id, same := uint32(0), true
 	for prefix := range p.SubnetsOf(f) {
 		via := w.fib.Size(prefix, mtu)
 		if id == 0 {
@@ -261,10 +270,11 @@ func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family, mtu int) (id uint32, e
 	if same {
 		return id, nil
 	}
+	var each []uint32
 	for prefix := range p.SubnetsOf(f) {
 		each = append(each, w.fib.Size(prefix, mtu))
 	}
-	return 0, each
+	return 0, &each
 }
 
 // inForce is what the routes of an earlier life of the agent said.

@@ -193,7 +193,8 @@ func TestDirect(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var objs kernel.Objects
-		id, got := Direct(&objs, tt.in, tt.remote, tt.family)
+		id, reason := Direct(&objs, tt.in, tt.remote, tt.family)
+		got := reason.String()
 		if id != 0 {
 			got = objs.String()
 		}

@@ -1,7 +1,6 @@
 package backends
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -32,19 +31,19 @@ func NexthopID(index uint32, f fabric.Family, p fabric.Path) uint32 {
 // address of family f, if r accepts that and the address lies in a network that
 // this host is connected to. Id is 0 where it does not. Reason says how, or why
 // not.
-func Direct(objs *kernel.Objects, in Input, r Remote, f fabric.Family) (id uint32, reason string) {
+func Direct(objs *kernel.Objects, in Input, r Remote, f fabric.Family) (id uint32, reason Reason) {
 	far := r.Underlay.Get(f)
 	switch {
 	case !r.CanReceive(fabric.PathDirect):
-		return 0, "it accepts no packets from the segment"
+		return 0, Reason{Form: "it accepts no packets from the segment"}
 	case !far.IsValid():
-		return 0, fmt.Sprintf("it has no %s underlay address", f)
+		return 0, Reason{Form: "it has no FAMILY underlay address", Family: f}
 	case in.Underlay.Interface == "":
-		return 0, "this host's underlay address is on no segment"
+		return 0, Reason{Form: "this host's underlay address is on no segment"}
 	case !slices.ContainsFunc(in.Underlay.Connected, func(p netip.Prefix) bool { return p.Contains(far) }):
-		return 0, fmt.Sprintf("%s is on no segment of this host", far)
+		return 0, Reason{Form: "FAR is on no segment of this host", Far: far}
 	}
 	id = NexthopID(r.Index, f, fabric.Path{Kind: fabric.PathDirect})
 	objs.Nexthops = append(objs.Nexthops, kernel.Nexthop{ID: id, Link: in.Underlay.Interface, Gateway: far})
-	return id, "on the same segment, by " + in.Underlay.Interface
+	return id, Reason{Form: "on the same segment, by LINK", Link: in.Underlay.Interface}
 }

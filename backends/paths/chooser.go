@@ -20,7 +20,7 @@ const (
 // Chooser holds the choices for all peers. Time is what its callers say it is,
 // and never runs backwards.
 type Chooser struct {
-	peers  map[fabric.NodeID]*[2]entry
+	peers  map[fabric.NodeID]entries
 	alarms alarms
 	base   time.Time // moments are counted from here
 	last   moment    // the newest that was seen
@@ -28,6 +28,16 @@ type Chooser struct {
 
 // moment is a time in nanoseconds since Chooser.base; 0: none.
 type moment int64
+
+// entries are those of a peer; nil: of that family there is none.
+type entries struct{ ipv4, ipv6 *entry }
+
+func (e *entries) of(f fabric.Family) **entry {
+	if f == fabric.IPv6 {
+		return &e.ipv6
+	}
+	return &e.ipv4
+}
 
 // entry is one choice and what is remembered for its sake. There are twenty
 // thousand of them in a large fabric: it is kept small.
@@ -38,10 +48,10 @@ type entry struct {
 	known         bool  // there was a choice before
 	ordered       bool  // the preference changed, and was not followed yet
 	switches      uint32
-	prefer        uint64 // names the preference of the last Choose
-	since         moment // of current
-	due           moment // when time alone may change the choice
-	tracks        []track
+	prefer        uint64   // names the preference of the last Choose
+	since         moment   // of current
+	due           moment   // when time alone may change the choice
+	tracks        *[]track // nil: nothing is
 }
 
 // track is what is remembered of a way that was lost, or is waited for.
@@ -52,8 +62,16 @@ type track struct {
 	lost   moment // the last time; 0: it was not
 }
 
+// Expect makes room for the choices for that many peers, where there are none
+// yet.
+func (c *Chooser) Expect(peers int) {
+	if len(c.peers) == 0 {
+		c.peers = make(map[fabric.NodeID]entries, peers)
+	}
+}
+
 // New makes a Chooser that knows of nobody.
-func New() *Chooser { return &Chooser{peers: make(map[fabric.NodeID]*[2]entry)} }
+func New() *Chooser { return &Chooser{peers: make(map[fabric.NodeID]entries)} }
 
 // Adopt says which way an earlier life of the agent left in place. It is what is
 // used until there are reasons to leave it, as if it had been chosen; where
@@ -64,14 +82,25 @@ func (c *Chooser) Adopt(k Key, p fabric.Path) {
 	}
 }
 
-// Choose makes the choice for k. Prefer are the ways that may be used, best
+// Choose makes the choice for k and says why. See Decide.
+func (c *Chooser) Choose(k Key, prefer []fabric.Path, offers []Offer, now time.Time) Choice {
+	var list ways
+	return c.choice(c.decide(&list, k, prefer, offers, now), &list)
+}
+
+// Decide makes the choice for k: the way to use, and Choice.Next. Prefer are the ways that may be used, best
 // first; offers are all that there are, in any order. A way in use that is
 // preferred no more is kept as long as it is offered and none that is preferred
 // can be had.
-func (c *Chooser) Choose(k Key, prefer []fabric.Path, offers []Offer, now time.Time) Choice {
+func (c *Chooser) Decide(k Key, prefer []fabric.Path, offers []Offer, now time.Time) (use, next fabric.Path) {
+	var list ways
+	e := c.decide(&list, k, prefer, offers, now)
+	return e.current.path(), e.next.path()
+}
+
+func (c *Chooser) decide(list *ways, k Key, prefer []fabric.Path, offers []Offer, now time.Time) *entry {
 	at := c.moment(now)
 	e := c.entry(k)
-	var list ways
 	list.take(e, prefer, offers)
 	e.order(list.name(), at)
 	e.note(offers, list.bits(), at)
@@ -80,21 +109,21 @@ func (c *Chooser) Choose(k Key, prefer []fabric.Path, offers []Offer, now time.T
 		to = list.best(e, at)
 	}
 	to = list.wait(e, to, at)
-	e.enter(&list, to, at)
+	e.enter(list, to, at)
 	if e.due != 0 {
 		c.alarms.push(alarm{e.due, k})
 	}
-	return c.choice(e, &list)
+	return e
 }
 
 // Last is the choice that Choose made last, or that was adopted, with the reason
 // in fewer words.
 func (c *Chooser) Last(k Key) (Choice, bool) {
-	pair := c.peers[k.Peer]
-	if pair == nil || !pair[half(k.Family)].known {
+	e := c.find(k)
+	if e == nil || !e.known {
 		return Choice{}, false
 	}
-	return c.choice(&pair[half(k.Family)], nil), true
+	return c.choice(e, nil), true
 }
 
 // Forget ends what is known of a node, both families.
@@ -107,13 +136,13 @@ func (c *Chooser) Due(now time.Time) (keys []Key, next time.Time) {
 	at := c.moment(now)
 	for len(c.alarms) > 0 {
 		first := c.alarms[0]
-		pair := c.peers[first.key.Peer]
+		e := c.find(first.key)
 		switch {
-		case pair == nil || pair[half(first.key.Family)].due != first.at: // it was settled otherwise
+		case e == nil || e.due != first.at: // it was settled otherwise
 		case first.at > at:
 			return keys, c.time(first.at)
 		default:
-			pair[half(first.key.Family)].due = 0
+			e.due = 0
 			keys = append(keys, first.key)
 		}
 		c.alarms.pop()
@@ -121,20 +150,20 @@ func (c *Chooser) Due(now time.Time) (keys []Key, next time.Time) {
 	return keys, time.Time{}
 }
 
-func (c *Chooser) entry(k Key) *entry {
-	pair := c.peers[k.Peer]
-	if pair == nil {
-		pair = new([2]entry)
-		c.peers[k.Peer] = pair
-	}
-	return &pair[half(k.Family)]
+// find is what is remembered for k, or nil.
+func (c *Chooser) find(k Key) *entry {
+	both := c.peers[k.Peer]
+	return *both.of(k.Family)
 }
 
-func half(f fabric.Family) int {
-	if f == fabric.IPv4 {
-		return 0
+func (c *Chooser) entry(k Key) *entry {
+	both := c.peers[k.Peer]
+	e := both.of(k.Family)
+	if *e == nil {
+		*e = new(entry)
+		c.peers[k.Peer] = both
 	}
-	return 1
+	return *e
 }
 
 func (c *Chooser) moment(now time.Time) moment {

@@ -144,8 +144,7 @@ func (e *entry) ready(w *way, at moment) moment {
 	}
 	t := e.track(w.code.bit())
 	if t == nil {
-		e.tracks = append(e.tracks, track{bit: w.code.bit(), up: at})
-		t = &e.tracks[len(e.tracks)-1]
+		t = e.remember(track{bit: w.code.bit(), up: at})
 	}
 	return max(ready, t.up+moment(Patience))
 }
@@ -161,13 +160,31 @@ func (e *entry) held(bit uint8) moment {
 // mostLosses is enough for MostStable.
 const mostLosses = 6
 
+// remembered are the tracks.
+func (e *entry) remembered() []track {
+	if e.tracks == nil {
+		return nil
+	}
+	return *e.tracks
+}
+
 func (e *entry) track(bit uint8) *track {
-	for i := range e.tracks {
-		if e.tracks[i].bit == bit {
-			return &e.tracks[i]
+	tracks := e.remembered()
+	for i := range tracks {
+		if tracks[i].bit == bit {
+			return &tracks[i]
 		}
 	}
 	return nil
+}
+
+// remember adds a track.
+func (e *entry) remember(t track) *track {
+	if e.tracks == nil {
+		e.tracks = new([]track)
+	}
+	*e.tracks = append(*e.tracks, t)
+	return &(*e.tracks)[len(*e.tracks)-1]
 }
 
 // order takes in that operators changed the preference: that is followed as soon
@@ -175,8 +192,9 @@ func (e *entry) track(bit uint8) *track {
 func (e *entry) order(name uint64, at moment) {
 	if e.prefer != 0 && e.prefer != name {
 		e.ordered = true
-		for i := range e.tracks {
-			e.tracks[i].up = at // patience begins anew
+		tracks := e.remembered()
+		for i := range tracks {
+			tracks[i].up = at // patience begins anew
 		}
 	}
 	e.prefer = name
@@ -201,9 +219,9 @@ func (e *entry) note(offers []Offer, preferred uint8, at moment) {
 	}
 	came, lost := up&^e.up, e.up&^up&preferred
 	e.up = up
-	if len(e.tracks) > 0 {
-		kept := e.tracks[:0]
-		for _, t := range e.tracks {
+	if tracks := e.remembered(); len(tracks) > 0 {
+		kept := tracks[:0]
+		for _, t := range tracks {
 			if came&t.bit != 0 {
 				t.up = at
 			}
@@ -211,7 +229,7 @@ func (e *entry) note(offers []Offer, preferred uint8, at moment) {
 				kept = append(kept, t)
 			}
 		}
-		e.tracks = kept
+		*e.tracks = kept
 	}
 	for bit := uint8(1); lost != 0; bit <<= 1 {
 		if lost&bit != 0 {
@@ -219,7 +237,7 @@ func (e *entry) note(offers []Offer, preferred uint8, at moment) {
 			e.lose(bit, at)
 		}
 	}
-	if len(e.tracks) == 0 {
+	if len(e.remembered()) == 0 {
 		e.tracks = nil
 	}
 }
@@ -227,8 +245,7 @@ func (e *entry) note(offers []Offer, preferred uint8, at moment) {
 func (e *entry) lose(bit uint8, at moment) {
 	t := e.track(bit)
 	if t == nil {
-		e.tracks = append(e.tracks, track{bit: bit})
-		t = &e.tracks[len(e.tracks)-1]
+		t = e.remember(track{bit: bit})
 	}
 	t.losses, t.lost = min(t.losses+1, mostLosses), at
 }

@@ -1,7 +1,6 @@
 package vxlan
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/weft-net/weft/backends"
@@ -14,18 +13,18 @@ import (
 // via. Its gateway is never asked for by ARP or ND, because the neighbour entry
 // answers for it, and need not be connected (onlink). Reason says how, or why
 // nothing was added.
-func Arm(objs *kernel.Objects, in backends.Input, r backends.Remote, o fabric.VXLANSpec) (via fabric.PerFamily[uint32], reason string) {
+func Arm(objs *kernel.Objects, in backends.Input, r backends.Remote, o fabric.VXLANSpec) (via fabric.PerFamily[uint32], reason backends.Reason) {
 	outer := backends.Outer(in.Underlay.Addrs)
 	far := r.Underlay.Get(outer)
 	switch {
 	case !r.CanReceive(fabric.PathVXLAN):
-		return via, "it accepts no VXLAN"
+		return via, backends.Reason{Form: "it accepts no VXLAN"}
 	case !far.IsValid():
-		return via, fmt.Sprintf("it has no %s underlay address", outer)
+		return via, backends.Reason{Form: "it has no FAMILY underlay address", Family: outer}
 	case !r.VTEPMAC.Valid():
-		return via, "it has no VTEP MAC address"
+		return via, backends.Reason{Form: "it has no VTEP MAC address"}
 	case len(r.Subnets) == 0:
-		return via, "it has no subnet"
+		return via, backends.Reason{Form: "it has no subnet"}
 	}
 	dev := DeviceName(o)
 	objs.FDB = append(objs.FDB, kernel.FDB{FDBKey: kernel.FDBKey{Link: dev, MAC: r.VTEPMAC}, Dst: far})
@@ -40,7 +39,7 @@ func Arm(objs *kernel.Objects, in backends.Input, r backends.Remote, o fabric.VX
 		objs.Nexthops = append(objs.Nexthops, kernel.Nexthop{ID: id, Link: dev, Gateway: gateway, OnLink: true})
 		via.Set(f, id)
 	}
-	return via, fmt.Sprintf("through %s to %s", dev, far)
+	return via, backends.Reason{Form: "through LINK to FAR", Link: dev, Far: far}
 }
 
 // gatewayOf is the address by which a peer's VTEP is the gateway of a family. In

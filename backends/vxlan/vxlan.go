@@ -4,9 +4,10 @@
 package vxlan
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"unique"
 
 	"github.com/weft-net/weft/backends"
 	"github.com/weft-net/weft/fabric"
@@ -16,11 +17,11 @@ import (
 // DeviceName is that of a generation's device. While an overlay is moved to
 // another port there are two with one VNI, so the names take turns.
 func DeviceName(o fabric.VXLANSpec) string {
-	name := fmt.Sprintf("%s.%d", kernel.Prefix, o.VNI)
+	name := kernel.Prefix + "." + strconv.FormatUint(uint64(o.VNI), 10)
 	if o.Generation&1 != 0 {
-		return name + "b"
+		name += "b"
 	}
-	return name
+	return unique.Make(name).Value() // each peer's objects hold it
 }
 
 // VTEPMAC is the overlay devices' address on the node with the given id. It
