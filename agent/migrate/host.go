@@ -147,11 +147,19 @@ func overOther(local netip.Addr, st state) bool {
 func checkPort(st state, devices []kernel.VXLANDevice, beside []string) fabric.Check {
 	const name = "overlay"
 	from, to, device := st.snap.Spec.Plan(), st.m.To.VXLAN, vxlan.DeviceName(st.m.To.VXLAN)
-	own := slices.ContainsFunc(devices, func(d kernel.VXLANDevice) bool { return d.Own && d.Name == device })
+	there := slices.IndexFunc(devices, func(d kernel.VXLANDevice) bool { return d.Name == device })
+	foreign := there < 0 && exists(device) // of another kind
+	if foreign {
+		// Or the loop, which arms this node meanwhile, has just made it.
+		again, err := kernel.VXLANDevices()
+		if there = slices.IndexFunc(again, func(d kernel.VXLANDevice) bool { return d.Name == device }); err == nil && there >= 0 {
+			devices, foreign = again, false
+		}
+	}
 	switch {
-	case own:
+	case there >= 0 && devices[there].Own:
 		return ok(name, "device %s is there already", device)
-	case exists(device):
+	case foreign || there >= 0:
 		return failed(name, "device %s is there, and is not weft's: rename or remove it", device)
 	case from.Uses(st.snap.Spec.PathRules, fabric.PathVXLAN) && from.VXLAN.Port == to.Port:
 		return ok(name, "port %d is weft's already", to.Port)
