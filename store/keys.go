@@ -155,8 +155,12 @@ func subnetKey(p netip.Prefix) string {
 // addrKey is the common beginning of the keys of all subnets that start at a.
 func addrKey(a netip.Addr) string {
 	if a.Is4() {
-		b := a.As4()
-		return fmt.Sprintf("%sipv4/%03d.%03d.%03d.%03d", dirSubnets, b[0], b[1], b[2], b[3])
+		key := []byte(dirSubnets + "ipv4/000.000.000.000")
+		at := len(key) - len("000.000.000.000")
+		for i, b := range a.As4() {
+			key[at+4*i], key[at+4*i+1], key[at+4*i+2] = '0'+b/100, '0'+b/10%10, '0'+b%10
+		}
+		return string(key)
 	}
 	return dirSubnets + "ipv6/" + expand(a.As16())
 }
@@ -225,17 +229,18 @@ func parseSubnetKey(rest string) (netip.Prefix, error) {
 
 // parsePadded4 reads 010.244.003.000, which netip refuses for its zeros.
 func parsePadded4(s string) (netip.Addr, error) {
-	parts := strings.Split(s, ".")
-	if len(parts) != 4 {
-		return netip.Addr{}, fmt.Errorf("not an IPv4 address")
-	}
 	var b [4]byte
-	for i, part := range parts {
+	i := 0
+	for part := range strings.SplitSeq(s, ".") {
 		n, err := strconv.ParseUint(part, 10, 8)
-		if err != nil {
+		if err != nil || i == len(b) {
 			return netip.Addr{}, fmt.Errorf("not an IPv4 address")
 		}
 		b[i] = byte(n)
+		i++
+	}
+	if i < len(b) {
+		return netip.Addr{}, fmt.Errorf("not an IPv4 address")
 	}
 	return netip.AddrFrom4(b), nil
 }

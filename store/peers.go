@@ -27,7 +27,9 @@ func (v *view) rebuild(now time.Time) {
 	clear(v.goneAt)
 
 	var next []*fabric.Peer // a copy, made at the first change
-	for _, id := range slices.Sorted(maps.Keys(fresh)) {
+	ids := slices.AppendSeq(make([]fabric.NodeID, 0, len(fresh)), maps.Keys(fresh))
+	slices.Sort(ids)
+	for _, id := range ids {
 		p := fresh[id]
 		list := v.peers
 		if next != nil {
