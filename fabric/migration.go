@@ -105,17 +105,38 @@ func (s *Snapshot) Report(node string) MigrationReport {
 func (r MigrationReport) Begun() bool { return r.Done || r.Moving || r.Cursor != "" }
 
 // Plans are those by which every node must be able to receive: the
-// specification's and, while a migration is under way, its other one. The first
-// is the specification's.
+// specification's and, while a migration arms and moves the nodes, its other
+// one. The first is the specification's.
 func (s *Snapshot) Plans() []Plan {
 	if s.Spec == nil {
 		return nil
 	}
 	plans := []Plan{s.Spec.Plan()}
-	if m := s.Migration; m != nil && !m.DryRun {
-		plans = append(plans, m.To)
+	if s.Arms() {
+		plans = append(plans, s.Migration.To)
 	}
 	return plans
+}
+
+// Arms reports whether the migration under way has come so far that nodes arm
+// themselves: all have looked whether they can go along, and none cannot. Once a
+// node is armed that stays so, whatever another that joins may find: what it
+// receives by may be in use.
+func (s *Snapshot) Arms() bool {
+	m := s.Migration
+	if m == nil || m.DryRun {
+		return false
+	}
+	for _, r := range s.Reports {
+		if r.ID == m.ID && (r.Armed || r.Begun()) {
+			return true
+		}
+	}
+	if m.Undo {
+		return false
+	}
+	phase := s.Progress().Phase
+	return phase != PhaseChecking && phase != PhaseRefused
 }
 
 // Routes reports whether nodes speak BGP by any of the plans.

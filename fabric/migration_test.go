@@ -134,3 +134,37 @@ func TestUnready(t *testing.T) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
 }
+
+// Nothing is touched before every node has said that it can go along, and
+// nothing that may be in use is taken away after that.
+func TestArms(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		m     *Migration
+		nodes []string
+		arms  bool
+	}{
+		{"none under way", nil, []string{"a", "b"}, false},
+		{"one has not looked", &Migration{}, []string{"a checked", "b"}, false},
+		{"one cannot go along", &Migration{}, []string{"a checked", "b failed"}, false},
+		{"all can", &Migration{}, []string{"a checked", "b checked"}, true},
+		{"who is dead or old is not asked", &Migration{}, []string{"a checked", "b dead", "c old"}, true},
+		{"only looked at", &Migration{DryRun: true}, []string{"a checked", "b checked"}, false},
+		{"taken back before anything", &Migration{Undo: true}, []string{"a checked", "b checked"}, false},
+		{"one joins that cannot", &Migration{}, []string{"a armed", "b armed", "c failed"}, true},
+		{"one joins while others have moved", &Migration{}, []string{"a armed done", "b armed cursor", "c"}, true},
+		{"taken back", &Migration{Undo: true}, []string{"a armed", "b armed"}, true},
+		{"armed for an earlier one", &Migration{}, []string{"a armed stale", "b checked"}, false},
+	} {
+		if tt.m != nil {
+			tt.m.ID = "one"
+		}
+		s := migrating(tt.m, tt.nodes...)
+		if got := s.Arms(); got != tt.arms {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+		if plans := len(s.Plans()); (plans == 2) != tt.arms {
+			t.Errorf("%s: %d plans", tt.name, plans)
+		}
+	}
+}

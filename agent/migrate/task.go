@@ -154,7 +154,11 @@ func (t *Task) prepare(ctx context.Context, st state) fabric.MigrationReport {
 		r.Reason = "a check failed: " + failed[0].Name + ": " + failed[0].Text
 		return r
 	}
-	if !r.Armed && !st.m.DryRun {
+	switch {
+	case r.Armed || st.m.DryRun:
+	case !st.snap.Arms():
+		r.Reason = "not every node has looked yet, or one cannot go along"
+	default:
 		r.Reason = t.unarmed(st)
 		r.Armed = r.Reason == ""
 	}
