@@ -190,9 +190,12 @@ func TestHostileRoutes(t *testing.T) {
 	b.send(t, s, hostile.EndOfRIB()...)
 	b.waitLearnt(t, "10.244.0.0/16", other)
 	b.wantUnmoved(t)
-	if st := b.session(t); st.State != "established" || st.Families.IPv4.Rejected == 0 {
-		t.Errorf("the session: %+v, want it established with rejected routes", st)
-	}
+	must(t, b.Agent.WaitBGP(b.ctx, "an established session with rejected routes", func(s *api.BGP) error {
+		if st := s.Sessions[0]; st.State != "established" || st.Families.IPv4.Rejected == 0 { // counted once a second
+			return fmt.Errorf("the session: %+v", st)
+		}
+		return nil
+	}))
 	b.send(t, s, hostile.Route(b.tor, long, []netip.Prefix{netip.MustParsePrefix("10.244.247.0/24")}))
 	b.waitLearnt(t, slices.Sorted(slices.Values([]string{"10.244.0.0/16", other, "10.244.247.0/24"}))...)
 	b.send(t, s, hostile.Withdraw([]netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix(other), netip.MustParsePrefix("10.244.247.0/24")}))
