@@ -149,6 +149,9 @@ func (p *pair) same() bool {
 func (p *pair) worse() string {
 	plan, other := p.plan, p.other
 	lost := func(w way) string {
+		if w.result.Answered >= w.result.Sent {
+			return fmt.Sprintf("all %d by %s did", w.result.Sent, w.word)
+		}
 		return fmt.Sprintf("%d of %d probes of %d bytes by %s got no answer", w.result.Sent-w.result.Answered, w.result.Sent, w.target.Full, w.word)
 	}
 	switch answers := other.result.Answered > 0; {
