@@ -53,7 +53,7 @@ func (a *app) holdCommand() *cobra.Command {
 	cmd := group("hold", "Commands about what is held back from removal", "")
 	release := &cobra.Command{
 		Use: "release", Short: "Let this node forget what vanished all at once", Args: args(),
-		Long: "Let this node forget the peers, objects of BGP and drains that vanished from etcd\nall at once. weftd keeps the routes to such peers, and such objects in force,\nuntil somebody says that it was meant, since an etcd that was wiped or restored\nlooks the same. Each node holds and releases for itself.",
+		Long: "Let this node forget the peers, objects of BGP, drains and the migration that\nvanished from etcd all at once. weftd keeps the routes to such peers, and such\nobjects in force, until somebody says that it was meant, since an etcd that was wiped or restored\nlooks the same. Each node holds and releases for itself.",
 	}
 	release.RunE = func(cmd *cobra.Command, _ []string) error {
 		n, err := a.config()

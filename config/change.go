@@ -54,7 +54,7 @@ func checkPlan(old, new *fabric.Spec) []string {
 		reasons = append(reasons, cuts("vxlan.port", a.Port, b.Port, fmt.Sprintf("`weft migrate vxlan --port %d`", b.Port)+moves))
 	}
 	if a.UDPChecksum != b.UDPChecksum {
-		reasons = append(reasons, cuts("vxlan.udpChecksum", a.UDPChecksum, b.UDPChecksum, "remove the nodes first"))
+		reasons = append(reasons, cuts("vxlan.udpChecksum", a.UDPChecksum, b.UDPChecksum, "`weft migrate vxlan --udp-checksum` does it, together with another --port or --vni"))
 	}
 	if a.Generation != b.Generation {
 		reasons = append(reasons, fmt.Sprintf("spec.vxlan.generation: %d -> %d: only `weft migrate` counts it; leave it out of the file", a.Generation, b.Generation))

@@ -112,7 +112,7 @@ func TestCheckChange(t *testing.T) {
 			"spec.vxlan.vni: 1 -> 2 would cut nodes off from each other while subnets are leased; `weft migrate vxlan --vni 2` moves them one after the other\n" +
 				"spec.vxlan.port: 4789 -> 8472 would cut nodes off from each other while subnets are leased; `weft migrate vxlan --port 8472` moves them one after the other"},
 		{"checksum", old + "  vxlan: {udpChecksum: true}\n", some[:1],
-			"spec.vxlan.udpChecksum: false -> true would cut nodes off from each other while subnets are leased; remove the nodes first"},
+			"spec.vxlan.udpChecksum: false -> true would cut nodes off from each other while subnets are leased; `weft migrate vxlan --udp-checksum` does it, together with another --port or --vni"},
 		{"overlay that nobody uses any more", old + "  paths: [direct]\n  vxlan: {vni: 2}\n", some, ""},
 		{"routes instead of an overlay", old + "  overlay: never\n", some,
 			"spec.paths: the overlay would go before any BGP session is there; keep both for a while (overlay: fallback), or have all on one segment and say paths: [direct]"},
