@@ -87,7 +87,10 @@ func (l *Lab) addToR(i, t int) error {
 		return err
 	}
 	tor := l.newSwitch(spec, n, i, t)
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: torBridge, MTU: rack.MTU}}
+	// An address of its own: else it would be the least of its ports', and change
+	// under the hosts when one is plugged in, which no switch's does.
+	mac := fabric.DeriveMAC("lab switch", n.Name)
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: torBridge, MTU: rack.MTU, HardwareAddr: mac[:]}}
 	if err := n.links.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
