@@ -145,20 +145,6 @@ func (b *besieged) wantUnmoved(t *testing.T) {
 	wantForeign(t, "under a hostile peer", b.before, b.foreign(b.ctx, t))
 }
 
-// session is what the agent says of its session.
-func (b *besieged) session(t *testing.T) api.BGPSession {
-	t.Helper()
-	var out api.BGPSession
-	must(t, b.Agent.WaitBGP(b.ctx, "a session", func(s *api.BGP) error {
-		if len(s.Sessions) == 0 {
-			return errors.New("there is none")
-		}
-		out = s.Sessions[0]
-		return nil
-	}))
-	return out
-}
-
 // TestHostileRoutes: of everything that a peer may claim, only what lies in
 // the fabric's network, is not ours and leads somewhere else is believed.
 func TestHostileRoutes(t *testing.T) {
