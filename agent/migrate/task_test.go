@@ -120,6 +120,23 @@ func TestDryRunAndRefusal(t *testing.T) {
 	})
 }
 
+// Nobody says armed before all have looked: what one that cannot go along would
+// have refused must not be there yet.
+func TestAllLookBeforeAnyIsArmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a", "b", "c")
+		w.begin(another())
+		w.untilPhase(fabric.PhaseMoved)
+		looked := map[string]bool{}
+		for _, r := range w.wrote {
+			if r.Armed && len(looked) < 3 {
+				t.Errorf("%s was armed when %v had looked", r.by, looked)
+			}
+			looked[r.by] = looked[r.by] || len(r.Checks) > 0
+		}
+	})
+}
+
 // What is lost by the new way alone stops everything where it is seen: before
 // the peer is moved, or, if it begins then, after it was moved back.
 func TestPausesAtLoss(t *testing.T) {
