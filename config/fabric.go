@@ -16,6 +16,10 @@ const (
 	defaultPort       = 4789 // IANA's for VXLAN, RFC 7348 section 5
 	defaultTTL        = fabric.Duration(24 * time.Hour)
 	defaultLiveness   = fabric.Duration(15 * time.Second)
+
+	defaultMinFree     = 10 // percent
+	defaultMaxSubnets  = 8
+	defaultReturnAfter = fabric.Duration(30 * time.Minute)
 )
 
 // The backends: how nodes reach each other's pods.
@@ -32,6 +36,7 @@ func defaultSpec() *fabric.Spec {
 		Probe:      fabric.ProbeSpec{Port: fabric.ProbePort},
 		Masquerade: fabric.MasqueradeSpec{Enabled: true},
 		Lease:      fabric.LeaseSpec{TTL: defaultTTL, Liveness: defaultLiveness},
+		Addresses:  fabric.AddressSpec{MinFree: defaultMinFree, MaxSubnets: defaultMaxSubnets, ReturnAfter: defaultReturnAfter},
 	}
 }
 

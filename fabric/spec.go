@@ -29,6 +29,7 @@ type Spec struct {
 	Probe      ProbeSpec      `json:"probe,omitzero"`
 	Masquerade MasqueradeSpec `json:"masquerade"`
 	Lease      LeaseSpec      `json:"lease"`
+	Addresses  AddressSpec    `json:"addresses,omitzero"`
 }
 
 // VXLANSpec configures the overlay.
@@ -53,6 +54,17 @@ type MasqueradeSpec struct {
 type LeaseSpec struct {
 	TTL      Duration `json:"ttl"`      // of a subnet
 	Liveness Duration `json:"liveness"` // of the alive key
+}
+
+// AddressSpec says when a node leases a further subnet and gives one back.
+type AddressSpec struct {
+	// MinFree is the share of a node's addresses of a family, in percent, below
+	// which it leases a further subnet; 0: never.
+	MinFree int `json:"minFree"`
+	// MaxSubnets bounds a node's subnets per family.
+	MaxSubnets int `json:"maxSubnets"`
+	// ReturnAfter is how long a further subnet is kept with no pod in it.
+	ReturnAfter Duration `json:"returnAfter"`
 }
 
 // Networks returns the networks that are set, IPv4 first.

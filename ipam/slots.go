@@ -21,6 +21,13 @@ const Quarantine = 120 * time.Second
 // ErrFull says that every address of the subnets is in use.
 var ErrFull = errors.New("every address is in use")
 
+// Reasons for which an address that was asked for is refused.
+var (
+	ErrInUse    = errors.New("the address is in use")
+	ErrOutside  = errors.New("the address is outside this node's subnets")
+	ErrReserved = errors.New("the address is reserved (the subnet's own, the gateway's or the broadcast address)")
+)
+
 // Options configures Slots. All fields may be empty.
 type Options struct {
 	// InUse returns what the kernel shows to be in use on this host. It is
@@ -45,6 +52,15 @@ type Claim struct {
 	// found; the sweep uses them. Both may be empty.
 	NetnsPath  string
 	NetnsInode uint64
+	// Network is the name of the network, for GC; Pod is NAMESPACE/NAME, for the
+	// operator's eyes and for Sticky. Both may be empty.
+	Network string
+	Pod     string
+	// Want are the addresses asked for, one per family at most. A family without
+	// one gets an address as usual.
+	Want []netip.Addr
+	// Sticky asks for the addresses that the pod of this name had last.
+	Sticky bool
 }
 
 // Grant is what a claim got: one address per family, with the subnet's length.

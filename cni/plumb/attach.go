@@ -28,6 +28,17 @@ type Pod struct {
 	Gateways []netip.Addr
 	MTU      int
 	Netns    int // descriptor of the pod's namespace
+	// Hardware is the pod's MAC address where the runtime asked for a certain
+	// one; zero: it follows from the IP address.
+	Hardware fabric.MAC
+	// Hairpin lets the bridge send a frame back out of the port it came from.
+	Hairpin bool
+	// Isolated keeps frames from other isolated ports of the bridge away.
+	Isolated bool
+	// Guarded drops what the pod sends with another's MAC or IP address.
+	Guarded bool
+	// Sysctls are set in the pod's namespace: net.* keys, with dots, to values.
+	Sysctls map[string]string
 }
 
 // MAC is the pod's address on the bridge. It follows from the IP address, so
