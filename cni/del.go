@@ -26,16 +26,3 @@ func del(ctx context.Context, r request, s Streams) error {
 	}
 	return nil
 }
-
-// gc has nothing to do: the agent's sweep frees what never got a DEL, and it
-// knows from the kernel what is really gone, which the runtime's list does not
-// say of other networks that share the run directory.
-func gc(context.Context, request, Streams) error { return nil }
-
-// status reports whether an ADD could succeed.
-func status(ctx context.Context, r request, s Streams) error {
-	if _, _, err := readNode(r.conf); err != nil {
-		return fail(types.ErrPluginNotAvailable, nil, "%v", err)
-	}
-	return nil
-}
