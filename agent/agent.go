@@ -51,6 +51,7 @@ type agent struct {
 	prober  *probe.Prober
 	migrate *migrate.Task
 	hops    *kernel.Neighbours
+	pods    *podWatch
 	session *store.Session
 	metrics *metrics
 	watch   *kernel.UnderlayWatch
@@ -119,6 +120,7 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 		Inputs: a.routingInputs, Changed: (&pace{every: takeEvery, call: a.inbox.nudge}).do, Lock: a.session.Lock, ReportDrain: a.session.ReportDrain,
 	})
 	a.openMigrations()
+	a.pods = newPodWatch(a.log, a.cfg.RunDir)
 	a.inbox.also = func() { a.routing.Kick(); a.migrate.Kick() }
 	a.loop = &loop{
 		log: a.log, host: host, in: a.inbox,
@@ -169,6 +171,7 @@ func (a *agent) tasks(ctx context.Context) error {
 	g.Go(func() error { return a.serveControl(ctx) })
 	g.Go(func() error { return a.serveHealth(ctx) })
 	g.Go(func() error { return a.sweep(ctx) })
+	g.Go(func() error { return a.pods.run(ctx) })
 	return g.Wait()
 }
 
