@@ -75,7 +75,7 @@ func (s *sweeper) mend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	freed, err := s.pass.Pass(ctx, host.Links, keep)
+	freed, err := s.pass.Pass(ctx, host.Links)
 	for _, slot := range freed {
 		s.log.WithFields(logrus.Fields{"address": slot.Addr, "container": slot.Container}).Info("freed the address of a pod that is gone")
 	}

@@ -21,12 +21,34 @@ const Quarantine = 120 * time.Second
 // ErrFull says that every address of the subnets is in use.
 var ErrFull = errors.New("every address is in use")
 
+// ErrClosed says that the node gave the subnets up since the caller learnt of
+// them: it should look again and try again.
+var ErrClosed = errors.New("the node has given the subnet up")
+
 // Reasons for which an address that was asked for is refused.
 var (
 	ErrInUse    = errors.New("the address is in use")
 	ErrOutside  = errors.New("the address is outside this node's subnets")
 	ErrReserved = errors.New("the address is reserved (the subnet's own, the gateway's or the broadcast address)")
 )
+
+// TakenError says who has the address that was asked for. It is an ErrInUse.
+type TakenError struct {
+	Addr netip.Addr
+	By   Attachment
+	Pod  string // NAMESPACE/NAME, empty if not known
+}
+
+func (e *TakenError) Error() string {
+	text := fmt.Sprintf("address %s is in use by %s", e.Addr, e.By)
+	if e.Pod != "" {
+		text += " (pod " + e.Pod + ")"
+	}
+	return text
+}
+
+// Unwrap makes the error an ErrInUse.
+func (e *TakenError) Unwrap() error { return ErrInUse }
 
 // Options configures Slots. All fields may be empty.
 type Options struct {
@@ -79,6 +101,8 @@ type Slot struct {
 	Age        time.Duration // since it was allocated or freed
 	NetnsPath  string
 	NetnsInode uint64
+	Pod        string // as the claim had it, perhaps cut short
+	network    [8]byte
 	serial     uint64
 }
 

@@ -3,47 +3,12 @@ package ipam
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"slices"
 	"syscall"
 
 	"github.com/weft-net/weft/fabric"
 )
-
-// Usage counts the addresses of one subnet.
-type Usage struct {
-	Subnet      netip.Prefix
-	Size        int // addresses that can be handed out
-	InUse       int
-	Quarantined int // freed less than Quarantine ago
-}
-
-// Usage counts the addresses of every subnet that has a file. Its cost is that
-// of List.
-func (s *Slots) Usage(ctx context.Context) ([]Usage, error) {
-	var out []Usage
-	err := s.each(ctx, func(b *book) error {
-		slots, err := b.list()
-		if err != nil {
-			return err
-		}
-		u := Usage{Subnet: b.subnet, Size: int(b.slots) - firstSlot}
-		for _, slot := range slots {
-			switch {
-			case slot.InUse:
-				u.InUse++
-			case slot.Age < Quarantine:
-				u.Quarantined++
-			}
-		}
-		out = append(out, u)
-		return nil
-	})
-	return out, err
-}
 
 // Sweeper frees the addresses of attachments that went without a DEL (the
 // runtime crashed, an ADD was killed). It belongs to one goroutine, the agent's.
@@ -66,10 +31,9 @@ func NewSweeper(s *Slots) *Sweeper { return &Sweeper{slots: s} }
 // Pass frees the slots that had neither their host interface nor their
 // namespace at this pass and at the one before, and returns them. links holds
 // the names of the host's interfaces, read since the last pass; nil is refused,
-// because not knowing is not the same as none. The time between passes must be longer than an ADD takes. Files of subnets that
-// are not in keep are removed when nothing in them is in use; a nil keep says
-// that the node's subnets are not known and keeps all.
-func (w *Sweeper) Pass(ctx context.Context, links map[string]bool, keep []netip.Prefix) ([]Slot, error) {
+// because not knowing is not the same as none. The time between passes must be
+// longer than an ADD takes.
+func (w *Sweeper) Pass(ctx context.Context, links map[string]bool) ([]Slot, error) {
 	if links == nil {
 		return nil, errors.New("sweep without the list of interfaces")
 	}
@@ -90,11 +54,7 @@ func (w *Sweeper) Pass(ctx context.Context, links map[string]bool, keep []netip.
 		}
 	}
 	w.suspects = abandoned
-	errs := []error{w.slots.releaseAll(ctx, freed)}
-	if keep != nil {
-		errs = append(errs, w.slots.prune(ctx, keep))
-	}
-	return freed, errors.Join(errs...)
+	return freed, w.slots.Free(ctx, freed)
 }
 
 // namespaceLives reports whether the namespace that the slot was claimed for
@@ -109,39 +69,6 @@ func (s Slot) namespaceLives() bool {
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	return ok && sys.Ino == s.NetnsInode
-}
-
-// releaseAll frees slots that nobody claimed again since they were listed.
-func (s *Slots) releaseAll(ctx context.Context, slots []Slot) error {
-	if len(slots) == 0 {
-		return nil
-	}
-	unlock, err := lock(ctx, s.dir)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	var errs []error
-	for _, slot := range slots {
-		errs = append(errs, s.releaseIf(slot.Subnet, slot.Addr, slot.serial))
-	}
-	return errors.Join(errs...)
-}
-
-// prune removes the files of other subnets in which nothing is in use.
-func (s *Slots) prune(ctx context.Context, keep []netip.Prefix) error {
-	return s.each(ctx, func(b *book) error {
-		if b.u32(offInUse) != 0 || slices.Contains(keep, b.subnet) {
-			return nil
-		}
-		path := filepath.Join(s.dir, fileName(b.subnet))
-		for _, p := range []string{path, path + ".damaged"} {
-			if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("remove the file of a subnet that went: %w", err)
-			}
-		}
-		return nil
-	})
 }
 
 // Adopt marks as in use what the kernel shows to be in use and the files do

@@ -41,7 +41,7 @@ func TestSweep(t *testing.T) {
 	w := NewSweeper(s)
 	pass := func(want ...string) {
 		t.Helper()
-		freed, err := w.Pass(bg, links, []netip.Prefix{subnet})
+		freed, err := w.Pass(bg, links)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func TestSweep(t *testing.T) {
 			t.Errorf("freed (-want +got):\n%s", diff)
 		}
 	}
-	if _, err := w.Pass(bg, nil, nil); err == nil {
+	if _, err := w.Pass(bg, nil); err == nil {
 		t.Error("a sweep that knows no interfaces was not refused")
 	}
 	pass()
@@ -67,35 +67,9 @@ func TestSweep(t *testing.T) {
 	pass()
 	pass("pod-1")
 	usage, err := s.Usage(bg)
-	want := "[{10.0.0.0/24 253 1 3}]"
+	want := "[{10.0.0.0/24 253 1 3 false}]"
 	if got := fmt.Sprint(usage); err != nil || got != want {
 		t.Errorf("usage %s, %v; want %s", got, err, want)
-	}
-}
-
-func TestSweepPrunesFilesOfSubnetsThatWent(t *testing.T) {
-	s := open(t, t.TempDir(), Options{})
-	kept, used, unused := netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("fd00::/64")
-	for n, p := range []netip.Prefix{kept, used, unused} {
-		allocate(t, s, pod(n), p)
-	}
-	release(t, s, pod(0))
-	release(t, s, pod(2))
-	w := NewSweeper(s)
-	links := map[string]bool{pod(1).HostInterface(): true}
-	subnets := func() string {
-		t.Helper()
-		list, err := s.subnets()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return fmt.Sprint(list)
-	}
-	if _, err := w.Pass(bg, links, nil); err != nil || subnets() != "[10.0.0.0/24 10.0.1.0/24 fd00::/64]" {
-		t.Errorf("not knowing the subnets: %v, left %s", err, subnets())
-	}
-	if _, err := w.Pass(bg, links, []netip.Prefix{kept}); err != nil || subnets() != "[10.0.0.0/24 10.0.1.0/24]" {
-		t.Errorf("knowing them: %v, left %s", err, subnets())
 	}
 }
 
