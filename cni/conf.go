@@ -7,13 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
-
-	"github.com/weft-net/weft/ipam"
 )
 
 // versions are the specification versions that the plugin speaks, oldest first.
@@ -24,27 +21,27 @@ const newest = "1.1.0"
 
 const defaultRunDir = "/run/weft"
 
-// conf is the plugin's network configuration: of types.PluginConf what weft
-// needs, as decoding the rest takes longer than using it.
+// conf is the plugin's network configuration. What every operation needs is
+// decoded at once. The rest is decoded and checked for those that use it, so
+// that nobody's typing error keeps a pod from being detached.
 type conf struct {
-	CNIVersion string          `json:"cniVersion"`
-	Name       string          `json:"name"`
-	RunDir     string          `json:"runDir"`
-	IPAM       types.IPAM      `json:"ipam"`
-	DNS        types.DNS       `json:"dns"`
+	CNIVersion string `json:"cniVersion"`
+	Name       string `json:"name"`
+	RunDir     string `json:"runDir"`
+	LogFile    string `json:"logFile"`
+	LogLevel   string `json:"logLevel"`
+	// Decoded by complete:
 	PrevResult json.RawMessage `json:"prevResult"`
-	prev       *current.Result
+	options    options
+	prev       *current.Result // nil: none
+	// Decoded by ADD:
+	RuntimeConfig json.RawMessage `json:"runtimeConfig"`
+	Args          json.RawMessage `json:"args"`
+	// Decoded by GC:
+	ValidAttachments json.RawMessage `json:"cni.dev/valid-attachments"`
 }
 
-// request is one call of the plugin.
-type request struct {
-	command string
-	ipam.Attachment
-	netns string // CNI_NETNS
-	conf  conf
-}
-
-// parseConf decodes what the runtime sends on stdin.
+// parseConf decodes what every operation needs.
 func parseConf(data []byte) (conf, error) {
 	var c conf
 	if err := json.Unmarshal(data, &c); err != nil {
@@ -65,10 +62,18 @@ func parseConf(data []byte) (conf, error) {
 	if !filepath.IsAbs(c.RunDir) {
 		return c, fail(types.ErrInvalidNetworkConfig, nil, "runDir %q is not an absolute path", c.RunDir)
 	}
-	if c.IPAM.Type != "" {
-		return c, fail(types.ErrInvalidNetworkConfig, nil, "ipam %q: weft hands out addresses itself; remove this key", c.IPAM.Type)
+	return c, nil
+}
+
+// complete decodes and checks what ADD, CHECK and STATUS need besides.
+func (c *conf) complete(data []byte) error {
+	if err := c.checkLog(); err != nil {
+		return err
 	}
-	return c, c.parsePrev()
+	if err := c.options.parse(data); err != nil {
+		return err
+	}
+	return c.parsePrev()
 }
 
 // parsePrev decodes prevResult, whichever version it has.
@@ -98,60 +103,6 @@ func checkPrev(r *current.Result) error {
 	for _, ip := range r.IPs {
 		if ip.Interface != nil && (*ip.Interface < 0 || *ip.Interface >= len(r.Interfaces)) {
 			return fmt.Errorf("interface %d of %d", *ip.Interface, len(r.Interfaces))
-		}
-	}
-	return nil
-}
-
-// parseAttachment reads the variables that name an attachment.
-func parseAttachment(getenv func(string) string) (ipam.Attachment, error) {
-	a := ipam.Attachment{Container: getenv("CNI_CONTAINERID"), Interface: getenv("CNI_IFNAME")}
-	if a.Container == "" || a.Interface == "" {
-		return a, fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_CONTAINERID and CNI_IFNAME must be set")
-	}
-	if !isName(a.Container) {
-		return a, fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_CONTAINERID %q (want letters, digits and _.-)", a.Container)
-	}
-	if !isInterface(a.Interface) {
-		return a, fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_IFNAME %q is no interface name", a.Interface)
-	}
-	if err := a.Check(); err != nil {
-		return a, fail(types.ErrInvalidEnvironmentVariables, err, "CNI_CONTAINERID, CNI_IFNAME")
-	}
-	return a, parseArgs(getenv("CNI_ARGS"))
-}
-
-// isName is the specification's rule for containers' ids and networks' names.
-// (The project's own check compiles a regular expression at every start.)
-func isName(s string) bool {
-	for i, c := range []byte(s) {
-		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !alnum && (i == 0 || c != '_' && c != '.' && c != '-') {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// isInterface is the kernel's rule for interfaces' names but for their length
-// (net/core/dev.c, dev_valid_name).
-func isInterface(s string) bool {
-	return s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) })
-}
-
-// parseArgs checks CNI_ARGS. Unknown keys are for others, a trailing semicolon
-// is common; but who asks for a certain address must not get another one.
-func parseArgs(args string) error {
-	for _, pair := range strings.Split(args, ";") {
-		if pair == "" {
-			continue
-		}
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok || key == "" {
-			return fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_ARGS: %q is not KEY=VALUE", pair)
-		}
-		if (key == "IP" || key == "MAC") && value != "" {
-			return fail(codeRefused, nil, "CNI_ARGS: %s asks for a certain address, which weft does not give", pair)
 		}
 	}
 	return nil

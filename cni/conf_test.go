@@ -99,7 +99,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"no name", add(func(c *call) { c.extra = map[string]any{"name": ""} }), 7, "network name"},
 		{"relative run directory", add(func(c *call) { c.extra = map[string]any{"runDir": "run"} }), 7, "absolute"},
 		{"wrong type", add(func(c *call) { c.extra = map[string]any{"runDir": 7} }), 6, "runDir"},
-		{"ipam", add(func(c *call) { c.extra = map[string]any{"ipam": map[string]any{"type": "host-local"}} }), 7, "host-local"},
+		{"ipam", add(func(c *call) { c.extra = map[string]any{"ipam": map[string]any{"type": "host-local"}} }), 2, "host-local"},
 		{"previous result", add(func(c *call) { c.prev = []byte(`{"cniVersion":"1.1.0","ips":[{"address":"x"}]}`) }), 6, "prevResult"},
 		{"previous result out of range", add(func(c *call) {
 			c.prev = []byte(`{"cniVersion":"1.1.0","ips":[{"address":"10.0.0.1/8","interface":3}]}`)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/cni/plumb"
 	"github.com/weft-net/weft/ipam"
@@ -18,36 +19,55 @@ import (
 // Error codes of weft's own; those below 100 are the specification's:
 //
 //	 1 version not supported      6 not JSON, or not what it should hold
-//	 4 environment variables      7 configuration
-//	 5 files                      8 network namespace
-//	11 try again later: no subnet yet, or the slot files are locked
+//	 2 a key that weft refuses    7 configuration
+//	 4 environment variables      8 network namespace
+//	 5 files                     11 try again later: no subnet yet, or a lock is held
 //	50 STATUS: an ADD would not succeed
+//	51 STATUS: it would, but pods may be cut off
 const (
-	codeFull     uint = 100 // every address of the node's subnets is in use
-	codeTaken    uint = 101 // the container has an interface of that name
-	codeNotOurs  uint = 102 // a host interface with our name is somebody else's
-	codeKernel   uint = 103 // the kernel refused
-	codeMismatch uint = 104 // CHECK: the attachment is not as ADD left it
-	codeRefused  uint = 105 // the request asks for what weft does not do
+	codeFull       uint = 100 // every address is in use, and there will be no more
+	codeTaken      uint = 101 // the container has an interface of that name
+	codeNotOurs    uint = 102 // a host interface with our name is somebody else's
+	codeKernel     uint = 103 // the kernel refused
+	codeMismatch   uint = 104 // CHECK: the attachment is not as ADD left it
+	codeRefused    uint = 105 // the request asks for what weft does not do
+	codeInUse      uint = 106 // the address that was asked for is in use
+	codeOutside    uint = 107 // ... is outside the node's subnets
+	codeReserved   uint = 108 // ... is the subnet's, the gateway's or the broadcast address
+	codeMACTaken   uint = 109 // the MAC address that was asked for is in use
+	codeBridgeFull uint = 110 // the bridge has as many ports as it can have
 )
+
+// byNature are the errors that have one code wherever they come up.
+var byNature = [...]struct {
+	err  error
+	code uint
+}{
+	{ipam.ErrFull, codeFull},
+	{ipam.ErrInUse, codeInUse},
+	{ipam.ErrOutside, codeOutside},
+	{ipam.ErrReserved, codeReserved},
+	{ipam.ErrBusy, types.ErrTryAgainLater},
+	{context.DeadlineExceeded, types.ErrTryAgainLater},
+	{plumb.ErrTaken, codeTaken},
+	{plumb.ErrNotOurs, codeNotOurs},
+	{unix.EXFULL, codeBridgeFull}, // net/bridge/br_if.c, find_portno
+}
 
 // fail makes an error with a code; an error that has a code by its nature
 // keeps that one.
 func fail(code uint, err error, format string, args ...any) error {
-	msg := fmt.Sprintf(format, args...)
 	var already *types.Error
-	switch {
-	case errors.As(err, &already):
+	if errors.As(err, &already) {
 		return err
-	case errors.Is(err, ipam.ErrFull):
-		code = codeFull
-	case errors.Is(err, ipam.ErrBusy), errors.Is(err, context.DeadlineExceeded):
-		code = types.ErrTryAgainLater
-	case errors.Is(err, plumb.ErrTaken):
-		code = codeTaken
-	case errors.Is(err, plumb.ErrNotOurs):
-		code = codeNotOurs
 	}
+	for _, n := range byNature {
+		if errors.Is(err, n.err) {
+			code = n.code
+			break
+		}
+	}
+	msg := fmt.Sprintf(format, args...)
 	if err != nil {
 		msg += ": " + err.Error()
 	}
@@ -59,12 +79,20 @@ func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
+// explain is what the runtime is told of a failure: the code of its first
+// cause and all that was said. What has no code came from reading or writing.
+func explain(err error) *types.Error {
+	code := types.ErrIOFailure
+	var first *types.Error
+	if errors.As(err, &first) {
+		code = first.Code
+	}
+	return types.NewError(code, oneLine(err.Error()), "")
+}
+
 // printError writes the document that the specification wants of a failure.
 func printError(w io.Writer, version string, err error) {
-	var e *types.Error
-	if !errors.As(err, &e) {
-		e = types.NewError(types.ErrInternal, oneLine(err.Error()), "")
-	}
+	e := explain(err)
 	doc, err := json.Marshal(struct {
 		CNIVersion string `json:"cniVersion"`
 		*types.Error

@@ -2,10 +2,12 @@ package cni
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,37 +49,33 @@ func Main(s Streams, about string) int {
 
 // run returns the version to answer in, which is known only on the way.
 func run(ctx context.Context, s Streams) (spoken string, err error) {
-	command := s.Getenv("CNI_COMMAND")
-	if command == "VERSION" {
-		return newest, version.PluginSupports(versions...).Encode(s.Out)
+	start := time.Now()
+	r := request{
+		command: s.Getenv("CNI_COMMAND"), netns: s.Getenv("CNI_NETNS"), args: s.Getenv("CNI_ARGS"),
+		trace: traceparent(s.Getenv("TRACEPARENT")), log: &entry{},
 	}
-	op, ok := map[string]operation{
-		"ADD": {add, versions[0], true}, "DEL": {del, versions[0], true}, "CHECK": {check, "0.4.0", true},
-		"GC": {gc, "1.1.0", false}, "STATUS": {status, "1.1.0", false},
-	}[command]
+	op, ok := operations(r.command)
 	if !ok {
-		return newest, fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_COMMAND %q is none that weft knows", command)
+		return newest, fail(types.ErrInvalidEnvironmentVariables, nil, "CNI_COMMAND %q is none that weft knows", r.command)
 	}
-	data, err := io.ReadAll(io.LimitReader(s.In, maxConf+1))
-	if err == nil && len(data) > maxConf {
-		err = errors.New("too long")
+	data, err := read(s.In)
+	if r.command == "VERSION" {
+		return newest, tellVersions(s.Out, data)
 	}
 	if err != nil {
 		return newest, fail(types.ErrIOFailure, err, "read the network configuration")
 	}
-	r := request{command: command, netns: s.Getenv("CNI_NETNS")}
 	if r.conf, err = parseConf(data); err != nil {
-		return newest, err
-	}
-	if have, err := version.GreaterThanOrEqualTo(r.conf.CNIVersion, op.since); err != nil || !have {
-		return r.conf.CNIVersion, fail(types.ErrIncompatibleCNIVersion, err, "cniVersion %s has no %s", r.conf.CNIVersion, command)
-	}
-	if op.attachment {
-		if r.Attachment, err = parseAttachment(s.Getenv); err != nil {
-			return r.conf.CNIVersion, err
+		if !slices.Contains(versions, r.conf.CNIVersion) {
+			return newest, err
 		}
+		return r.conf.CNIVersion, err
 	}
-	return r.conf.CNIVersion, op.do(ctx, r, s)
+	err = op.run(ctx, &r, data, s)
+	r.log.Op, r.log.Network, r.log.Netns, r.log.Trace = r.command, r.conf.Name, r.netns, r.trace
+	r.log.Container, r.log.Interface = r.Container, r.Interface
+	r.log.write(&r.conf, start, err)
+	return r.conf.CNIVersion, err
 }
 
 // operation is one that the specification defines.
@@ -85,6 +83,65 @@ type operation struct {
 	do         func(context.Context, request, Streams) error
 	since      string // version
 	attachment bool   // it is about one attachment, not the network
+	complete   bool   // it needs the whole configuration
+}
+
+func operations(command string) (operation, bool) {
+	switch command {
+	case "ADD":
+		return operation{add, versions[0], true, true}, true
+	case "DEL":
+		return operation{del, versions[0], true, false}, true
+	case "CHECK":
+		return operation{check, "0.4.0", true, true}, true
+	case "GC":
+		return operation{gc, "1.1.0", false, false}, true
+	case "STATUS":
+		return operation{status, "1.1.0", false, true}, true
+	}
+	return operation{}, command == "VERSION"
+}
+
+// run checks the request as far as the operation is concerned and carries it out.
+func (op operation) run(ctx context.Context, r *request, data []byte, s Streams) error {
+	have, err := version.GreaterThanOrEqualTo(r.conf.CNIVersion, op.since)
+	if err != nil || !have {
+		return fail(types.ErrIncompatibleCNIVersion, err, "cniVersion %s has no %s", r.conf.CNIVersion, r.command)
+	}
+	if op.attachment {
+		if r.Attachment, err = parseAttachment(s.Getenv); err != nil {
+			return err
+		}
+	}
+	if op.complete {
+		if err := r.conf.complete(data); err != nil {
+			return err
+		}
+	}
+	return op.do(ctx, *r, s)
+}
+
+// read reads stdin, up to a bound.
+func read(in io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(in, maxConf+1))
+	if err == nil && len(data) > maxConf {
+		err = errors.New("too long")
+	}
+	return data, err
+}
+
+// tellVersions answers VERSION in the version that it was asked in.
+func tellVersions(w io.Writer, data []byte) error {
+	asked := struct {
+		CNIVersion string `json:"cniVersion"`
+	}{}
+	if err := json.Unmarshal(data, &asked); err != nil || asked.CNIVersion == "" {
+		asked.CNIVersion = newest
+	}
+	return json.NewEncoder(w).Encode(struct {
+		CNIVersion        string   `json:"cniVersion"`
+		SupportedVersions []string `json:"supportedVersions"`
+	}{asked.CNIVersion, versions})
 }
 
 // Process is the streams of this process.

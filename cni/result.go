@@ -27,8 +27,8 @@ func result(r request, bridge *plumb.Link, ends plumb.Ends, pod *plumb.Pod) *cur
 	if r.conf.prev != nil {
 		*out = *r.conf.prev
 	}
-	if !r.conf.DNS.IsEmpty() {
-		out.DNS = r.conf.DNS
+	if !r.conf.options.DNS.IsEmpty() {
+		out.DNS = r.conf.options.DNS
 	}
 	first := len(out.Interfaces)
 	mtu := pod.MTU

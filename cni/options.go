@@ -1,0 +1,64 @@
+package cni
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// options are what an operator may write beside the plugin's type.
+type options struct {
+	MTU      int  `json:"mtu"` // bytes; 0: the node's
+	Hairpin  bool `json:"hairpin"`
+	Isolated bool `json:"isolated"`
+	// MACSpoofCheck keeps pods from sending with another's MAC or address; nil: it does.
+	MACSpoofCheck *bool             `json:"macSpoofCheck"`
+	Sysctls       map[string]string `json:"sysctls"` // in the pod's namespace
+	Sticky        bool              `json:"sticky"`
+	IPAM          types.IPAM        `json:"ipam"`
+	DNS           types.DNS         `json:"dns"`
+}
+
+// guarded reports whether the pod may send with its own MAC and addresses only.
+func (o *options) guarded() bool { return o.MACSpoofCheck == nil || *o.MACSpoofCheck }
+
+// parse decodes and checks the options.
+func (o *options) parse(data []byte) error {
+	if err := json.Unmarshal(data, o); err != nil {
+		return fail(types.ErrDecodingFailure, err, "network configuration")
+	}
+	if o.IPAM.Type != "" {
+		return fail(types.ErrUnsupportedField, nil, "ipam %q: weft hands out addresses itself; remove this key", o.IPAM.Type)
+	}
+	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
+		return fail(types.ErrInvalidNetworkConfig, nil, "mtu %d is not between %d and %d", o.MTU, minMTU, maxMTU)
+	}
+	for key := range o.Sysctls {
+		if !isSysctl(key) {
+			return fail(types.ErrInvalidNetworkConfig, nil, "sysctls: %q is none of the pod's own network (want net.NAME...)", key)
+		}
+	}
+	return nil
+}
+
+// Bounds of a pod's MTU in bytes: the least that IPv4 and IPv6 demand
+// (RFC 791, RFC 8200) and the most that a packet can have.
+const (
+	minMTU  = 576
+	minMTU6 = 1280
+	maxMTU  = 65535
+)
+
+// isSysctl reports whether a key names a file below /proc/sys/net, which is
+// what network namespaces have their own of, and nothing else.
+func isSysctl(key string) bool {
+	words := strings.Split(key, ".")
+	for _, w := range words {
+		if w == "" || strings.ContainsFunc(w, func(r rune) bool { return r <= ' ' || r == filepath.Separator || r > '~' }) {
+			return false
+		}
+	}
+	return len(words) > 2 && words[0] == "net"
+}
