@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package faults
+
+func archNoise(uint64) bool { return false }
