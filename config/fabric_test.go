@@ -69,6 +69,11 @@ func TestDecodeFabricRefuses(t *testing.T) {
 		{"backend of a newer version", stored(`{"network":{"ipv4":"10.0.0.0/8"},"backend":"geneve"}`), `fabric: spec.backend: "geneve" is not a backend, want vxlan or bgp`},
 		{"vni", stored(`{"network":{"ipv4":"10.0.0.0/8"},"vxlan":{"vni":0}}`), "fabric: spec.vxlan.vni: 0 is out of range (1 to 16777215)"},
 		{"liveness", stored(`{"network":{"ipv4":"10.0.0.0/8"},"lease":{"liveness":"0s"}}`), "fabric: spec.lease.liveness: 0s is too short, etcd keeps no lease under 2s"},
+		{"free share", stored(`{"network":{"ipv4":"10.0.0.0/8"},"addresses":{"minFree":91}}`), "fabric: spec.addresses.minFree: 91 is out of range (0 to 90 percent)"},
+		{"negative share", stored(`{"network":{"ipv4":"10.0.0.0/8"},"addresses":{"minFree":-1}}`), "fabric: spec.addresses.minFree: -1 is out of range (0 to 90 percent)"},
+		{"no subnet", stored(`{"network":{"ipv4":"10.0.0.0/8"},"addresses":{"maxSubnets":0}}`), "fabric: spec.addresses.maxSubnets: 0 is out of range (1 to 64)"},
+		{"too many subnets", stored(`{"network":{"ipv4":"10.0.0.0/8"},"addresses":{"maxSubnets":65}}`), "fabric: spec.addresses.maxSubnets: 65 is out of range (1 to 64)"},
+		{"given back too soon", stored(`{"network":{"ipv4":"10.0.0.0/8"},"addresses":{"returnAfter":"119s"}}`), "fabric: spec.addresses.returnAfter: 1m59s is too short, a freed address rests for 2m before another pod may have it"},
 		{"huge", strings.Repeat(" ", maxInput+1), "fabric: larger than 1024 KiB, this is no Fabric object"},
 	} {
 		_, err := DecodeFabric([]byte(c.data))
@@ -123,6 +128,7 @@ func TestCheckChange(t *testing.T) {
 		{"generation", old + "  vxlan: {generation: 1}\n", some, "spec.vxlan.generation: 0 -> 1: only `weft migrate` counts it; leave it out of the file"},
 		{"reserved", "  network: {ipv4: 10.244.0.0/16, ipv6: 'fd00:10::/48'}\n  reserved: [10.244.0.0/22]\n", some,
 			"spec.reserved: 10.244.0.0/22 overlaps what is leased: 10.244.1.0/24, 10.244.2.0/24; remove the nodes first"},
+		{"further subnets", old + "  addresses: {minFree: 0, maxSubnets: 1, returnAfter: 2m}\n", some, ""},
 		{"reserved as before", old, leases("10.244.9.0/24"), ""},
 	} {
 		o, n := parseOne(t, head+old).Fabric(), parseOne(t, head+c.new).Fabric()

@@ -36,12 +36,14 @@ spec:
   lease:
     ttl: 48h
     liveness: 10s
+  addresses: {minFree: 25, maxSubnets: 4, returnAfter: 1h}
 `
 
 const fullJSON = `{"apiVersion":"weft/v1","kind":"Fabric","metadata":{"name":"prod"},"spec":{` +
 	`"network":{"ipv4":"10.244.0.0/16","ipv6":"fd00:10:244::/48"},"subnetLength":{"ipv4":25,"ipv6":72},` +
 	`"reserved":["10.244.0.0/20"],"backend":"vxlan","vxlan":{"vni":77,"port":8472,"directRouting":false,"mtu":1400,"udpChecksum":true},"probe":{"port":7158},` +
-	`"masquerade":{"enabled":false,"except":["192.0.2.0/24"]},"lease":{"ttl":"48h","liveness":"10s"}}}`
+	`"masquerade":{"enabled":false,"except":["192.0.2.0/24"]},"lease":{"ttl":"48h","liveness":"10s"},` +
+	`"addresses":{"minFree":25,"maxSubnets":4,"returnAfter":"1h"}}}`
 
 // parseOne parses a file that holds one object.
 func parseOne(t *testing.T, text string) Object {
@@ -83,6 +85,7 @@ func TestObjectDefaults(t *testing.T) {
 		Probe:        fabric.ProbeSpec{Port: 7158},
 		Masquerade:   fabric.MasqueradeSpec{Enabled: true},
 		Lease:        fabric.LeaseSpec{TTL: fabric.Duration(24 * time.Hour), Liveness: fabric.Duration(15 * time.Second)},
+		Addresses:    fabric.AddressSpec{MinFree: 10, MaxSubnets: 8, ReturnAfter: fabric.Duration(30 * time.Minute)},
 	}
 	want.Network = got.Network
 	if diff := cmp.Diff(want, got, cmpAddrs); diff != "" {

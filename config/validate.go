@@ -16,6 +16,13 @@ const (
 	// etcd's smallest lease is its election timeout rounded up, 2 s by default.
 	minLiveness = 2 * time.Second
 	maxTTL      = 10 * 365 * 24 * time.Hour
+	// maxMinFree keeps a node with a single pod from leasing on and on.
+	maxMinFree = 90
+	// maxSubnetsMost bounds what each node adds to every other's routes.
+	maxSubnetsMost = 64
+	// minReturnAfter is the quarantine of a freed address (ipam.Quarantine): the
+	// node that leases the subnet next knows nothing of it.
+	minReturnAfter = 2 * time.Minute
 )
 
 // minMTU is the smallest that a link may have: RFC 791 section 3.2, RFC 8200
@@ -51,7 +58,7 @@ func validateSpec(s *fabric.Spec) *problem {
 			return err
 		}
 	}
-	for _, check := range []func(*fabric.Spec) *problem{validateReserved, validateBackend, validatePaths, validateBGP, validateLease} {
+	for _, check := range []func(*fabric.Spec) *problem{validateReserved, validateBackend, validatePaths, validateBGP, validateLease, validateAddresses} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -173,6 +180,18 @@ func validateLease(s *fabric.Spec) *problem {
 		return problemf("lease.ttl", "%s is not longer than lease.liveness (%s): a node that stops would lose its subnet at once", s.Lease.TTL, s.Lease.Liveness)
 	case ttl > maxTTL:
 		return problemf("lease.ttl", "%s is more than 10 years", s.Lease.TTL)
+	}
+	return nil
+}
+
+func validateAddresses(s *fabric.Spec) *problem {
+	switch a := s.Addresses; {
+	case a.MinFree < 0 || a.MinFree > maxMinFree:
+		return problemf("addresses.minFree", "%d is out of range (0 to %d percent)", a.MinFree, maxMinFree)
+	case a.MaxSubnets < 1 || a.MaxSubnets > maxSubnetsMost:
+		return problemf("addresses.maxSubnets", "%d is out of range (1 to %d)", a.MaxSubnets, maxSubnetsMost)
+	case time.Duration(a.ReturnAfter) < minReturnAfter:
+		return problemf("addresses.returnAfter", "%s is too short, a freed address rests for %s before another pod may have it", a.ReturnAfter, fabric.Duration(minReturnAfter))
 	}
 	return nil
 }
