@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/weft-net/weft/cni/nodefile"
 	"github.com/weft-net/weft/cni/plumb"
+	"github.com/weft-net/weft/cni/record"
 	"github.com/weft-net/weft/ipam"
 )
 
@@ -45,58 +47,135 @@ func slots(c conf, s Streams) (*ipam.Slots, error) {
 	return out, nil
 }
 
+// attempt is an ADD on its way.
+type attempt struct {
+	request
+	want  wishes
+	node  *nodefile.File
+	mtu   int // bytes
+	netns netns
+	plumb.Sockets
+	grant ipam.Grant
+}
+
+// add attaches the pod: address, record, interfaces, answer. If one fails those
+// before it are undone; if the process is killed, the next ADD or DEL of the
+// attachment or the agent's sweep does that.
 func add(ctx context.Context, r request, s Streams) error {
-	node, subnets, err := readNode(r.conf)
-	if err != nil {
+	a := attempt{request: r}
+	var err error
+	if a.want, err = parseWishes(&r); err != nil {
 		return err
 	}
-	ns, err := openNetns(r.netns)
-	if err != nil {
+	r.log.Pod = a.want.pod.String()
+	var subnets []netip.Prefix
+	if a.node, subnets, err = readNode(r.conf); err != nil {
 		return err
 	}
-	defer ns.Close()
-	sockets, err := plumb.DialBoth(int(ns.Fd()))
-	if err != nil {
+	if a.mtu, err = r.conf.options.mtu(a.node.MTU, subnets); err != nil {
+		return err
+	}
+	if a.netns, err = openNetns(r.netns); err != nil {
+		return err
+	}
+	defer a.netns.Close()
+	if a.Sockets, err = plumb.DialBoth(int(a.netns.Fd())); err != nil {
 		return fail(codeKernel, err, "netlink")
 	}
-	defer sockets.Close()
-	if err := sockets.Vacant(r.Attachment); err != nil {
+	defer a.Close()
+	if err := a.Vacant(r.Attachment); err != nil {
 		return fail(codeKernel, err, "attach %s", r.Interface)
 	}
 	files, err := slots(r.conf, s)
 	if err != nil {
 		return err
 	}
-	claim := ipam.Claim{Attachment: r.Attachment, NetnsPath: r.netns, NetnsInode: ns.inode}
-	grant, err := files.Allocate(ctx, claim, subnets)
-	if err != nil {
-		return fail(types.ErrIOFailure, err, "address")
+	if a.grant, err = files.Allocate(ctx, a.claim(), subnets); err != nil {
+		return a.unallocated(err)
 	}
-	if err := connect(r, s, sockets, node, grant, int(ns.Fd())); err != nil {
-		return errors.Join(err, files.Undo(ctx, grant))
+	for _, p := range a.grant.Addrs {
+		r.log.Addrs = append(r.log.Addrs, p.Addr())
+	}
+	if err := a.connect(s); err != nil {
+		return errors.Join(err, a.abandon(files))
 	}
 	return nil
 }
 
-// connect makes the pod's interfaces and answers the runtime. What it made is
-// gone again when it fails.
-func connect(r request, s Streams, sockets plumb.Sockets, node *nodefile.File, grant ipam.Grant, netns int) error {
-	bridge, err := bridgeOf(node).Ensure(sockets.Host)
+// claim is what is asked of the slot files.
+func (a *attempt) claim() ipam.Claim {
+	return ipam.Claim{
+		Attachment: a.Attachment, NetnsPath: a.request.netns, NetnsInode: a.netns.inode,
+		Network: a.conf.Name, Pod: a.want.pod.String(), Want: a.want.ips, Sticky: a.want.sticky,
+	}
+}
+
+// unallocated explains why there is no address. That all are in use is no
+// reason to give up while the agent can lease a further subnet.
+func (a *attempt) unallocated(err error) error {
+	if !errors.Is(err, ipam.ErrFull) {
+		return fail(types.ErrIOFailure, err, "address")
+	}
+	if a.node.Full == "" {
+		return types.NewError(types.ErrTryAgainLater, oneLine("address: "+err.Error()+"; weftd leases a further subnet"), "")
+	}
+	return fail(codeFull, err, "address: no further subnet (%s)", a.node.Full)
+}
+
+// connect makes the record and the pod's interfaces and answers the runtime.
+func (a *attempt) connect(s Streams) error {
+	bridge, err := bridgeOf(a.node).Ensure(a.Host)
 	if err != nil {
 		return fail(codeKernel, err, "bridge")
 	}
-	pod := &plumb.Pod{Attachment: r.Attachment, Addrs: grant.Addrs, MTU: node.MTU, Netns: netns}
-	for _, a := range grant.Addrs {
-		pod.Gateways = append(pod.Gateways, nodefile.Gateway(a))
+	pod := a.pod()
+	if err := a.record(pod).Write(a.conf.RunDir); err != nil {
+		return fail(types.ErrIOFailure, err, "record of the attachment")
 	}
-	ends, err := sockets.Attach(pod, bridge)
+	ends, err := a.Attach(pod, bridge)
 	if err != nil {
-		return fail(codeKernel, err, "attach %s", r.Interface)
+		return fail(codeKernel, err, "attach %s", a.Interface)
 	}
-	if err := answer(r, s.Out, result(r, bridge, ends, pod)); err != nil {
-		return errors.Join(fail(types.ErrIOFailure, err, "write the result"), sockets.Undo(ends))
+	a.log.Host = ends.Host.Name
+	if err := answer(a.request, s.Out, result(a.request, bridge, ends, pod)); err != nil {
+		return fail(types.ErrIOFailure, err, "write the result")
 	}
 	return nil
+}
+
+// abandon takes back what a failed ADD has made. The address is not given away
+// while an interface may have it: if that cannot be removed, the agent's sweep
+// and the next DEL find both.
+func (a *attempt) abandon(files *ipam.Slots) error {
+	if err := plumb.Detach(a.Attachment); err != nil {
+		return fail(codeKernel, err, "undo")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // the request's own may be over
+	defer cancel()
+	return errors.Join(record.Remove(a.conf.RunDir, a.Attachment), files.Undo(ctx, a.grant))
+}
+
+// pod describes to the plumbing what it has to make.
+func (a *attempt) pod() *plumb.Pod {
+	o := &a.conf.options
+	p := &plumb.Pod{
+		Attachment: a.Attachment, Addrs: a.grant.Addrs, MTU: a.mtu, Netns: int(a.netns.Fd()), Hardware: a.want.mac,
+		Hairpin: o.Hairpin, Isolated: o.Isolated, Guarded: o.guarded(), Sysctls: o.Sysctls,
+	}
+	for _, addr := range a.grant.Addrs {
+		p.Gateways = append(p.Gateways, nodefile.Gateway(addr))
+	}
+	return p
+}
+
+// record describes the attachment to the agent and to operators.
+func (a *attempt) record(p *plumb.Pod) *record.Record {
+	return &record.Record{
+		Version: record.Version, Network: a.conf.Name, Container: a.Container, Interface: a.Interface,
+		HostInterface: a.HostInterface(), Bridge: a.node.Bridge, NetnsPath: a.request.netns, NetnsInode: a.netns.inode,
+		Addrs: p.Addrs, MAC: p.MAC(), MTU: p.MTU, Guarded: p.Guarded, Isolated: p.Isolated, Hairpin: p.Hairpin,
+		Pod: a.want.pod, Labels: a.want.labels, Aliases: a.want.aliases, Trace: a.trace, Created: time.Now().UTC(),
+	}
 }
 
 func bridgeOf(node *nodefile.File) plumb.Bridge {

@@ -47,6 +47,7 @@ var byNature = [...]struct {
 	{ipam.ErrInUse, codeInUse},
 	{ipam.ErrOutside, codeOutside},
 	{ipam.ErrReserved, codeReserved},
+	{ipam.ErrClosed, types.ErrTryAgainLater},
 	{ipam.ErrBusy, types.ErrTryAgainLater},
 	{context.DeadlineExceeded, types.ErrTryAgainLater},
 	{plumb.ErrTaken, codeTaken},

@@ -2,7 +2,8 @@ package cni
 
 import (
 	"encoding/json"
-	"path/filepath"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -43,6 +44,24 @@ func (o *options) parse(data []byte) error {
 	return nil
 }
 
+// mtu is the MTU of a pod in the subnets, in bytes. More than the node's would
+// be lost on the way to other nodes.
+func (o *options) mtu(node int, subnets []netip.Prefix) (int, error) {
+	least := minMTU
+	if slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		least = minMTU6
+	}
+	switch {
+	case o.MTU == 0:
+		return node, nil
+	case o.MTU > node:
+		return 0, fail(types.ErrInvalidNetworkConfig, nil, "mtu %d is more than this node's %d", o.MTU, node)
+	case o.MTU < least:
+		return 0, fail(types.ErrInvalidNetworkConfig, nil, "mtu %d is less than IPv6 needs (%d)", o.MTU, least)
+	}
+	return o.MTU, nil
+}
+
 // Bounds of a pod's MTU in bytes: the least that IPv4 and IPv6 demand
 // (RFC 791, RFC 8200) and the most that a packet can have.
 const (
@@ -56,7 +75,7 @@ const (
 func isSysctl(key string) bool {
 	words := strings.Split(key, ".")
 	for _, w := range words {
-		if w == "" || strings.ContainsFunc(w, func(r rune) bool { return r <= ' ' || r == filepath.Separator || r > '~' }) {
+		if w == "" || strings.ContainsFunc(w, func(r rune) bool { return r <= ' ' || r == '/' || r > '~' }) {
 			return false
 		}
 	}

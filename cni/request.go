@@ -1,14 +1,11 @@
 package cni
 
 import (
-	"net/netip"
 	"strings"
 	"unicode"
 
 	"github.com/containernetworking/cni/pkg/types"
 
-	"github.com/weft-net/weft/cni/record"
-	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/ipam"
 )
 
@@ -21,16 +18,6 @@ type request struct {
 	trace string // TRACEPARENT, empty if there is none that is valid
 	conf  conf
 	log   *entry // what the operation found out, for the log; never nil
-}
-
-// wishes are what a request for one attachment asks for, from wherever.
-type wishes struct {
-	pod     record.Pod
-	ips     []netip.Addr // one per family at most
-	mac     fabric.MAC   // zero: none
-	labels  map[string]string
-	aliases []string
-	sticky  bool
 }
 
 // parseAttachment reads the variables that name an attachment.
