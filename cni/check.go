@@ -4,24 +4,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/weft-net/weft/cni/nodefile"
 	"github.com/weft-net/weft/cni/plumb"
+	"github.com/weft-net/weft/cni/record"
 	"github.com/weft-net/weft/ipam"
 )
 
-// promise is what ADD said of an attachment.
+// settling is how long CHECK waits for what passes by itself after an ADD, and
+// settleEvery how often it looks.
+const (
+	settling    = 3 * time.Second
+	settleEvery = 20 * time.Millisecond
+)
+
+// promise is what the runtime was told of an attachment, by weft's ADD and by
+// the plugins after it in the chain.
 type promise struct {
-	bridge, host, mac string
-	addrs             []netip.Prefix
-	gateways          []netip.Addr
+	bridge, host string
+	mac          string // of the pod's interface; empty: nobody said
+	addrs        []netip.Prefix
+	routes       []plumb.Route  // through the bridge's addresses
+	record       *record.Record // what ADD noted; nil: it is lost
 }
 
-// check compares the slot files and the kernel with what ADD answered.
+// check compares the slot files and the kernel with what the runtime was told.
 func check(ctx context.Context, r request, s Streams) error {
 	want, err := promised(r)
 	if err != nil {
@@ -50,25 +64,45 @@ func check(ctx context.Context, r request, s Streams) error {
 		return fail(codeKernel, err, "netlink")
 	}
 	defer sockets.Close()
-	if err := want.compare(sockets, r.Attachment); err != nil {
+	if err := want.settled(ctx, sockets, r.Attachment); err != nil {
 		return fail(codeMismatch, err, "check %s", r.Attachment)
 	}
 	return nil
 }
 
-// promised finds weft's own interfaces in the previous result.
+// settled compares until there is a verdict that lasts: the runtime may take a
+// CHECK right after the ADD for the last word (CNI specification, CHECK).
+func (p promise) settled(ctx context.Context, s plumb.Sockets, a ipam.Attachment) error {
+	ctx, cancel := context.WithTimeout(ctx, settling)
+	defer cancel()
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		err := p.compare(s, a)
+		if !errors.Is(err, errSettling) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// promised finds weft's own part in the previous result. The plugins after weft
+// may have added to it, taken away from it, and changed the MAC address.
 func promised(r request) (promise, error) {
 	var p promise
 	if r.conf.prev == nil {
 		return p, errors.New("CHECK needs it")
 	}
-	list := r.conf.prev.Interfaces
 	host := r.HostInterface()
 	at := -1
-	for i, l := range list {
+	for i, l := range r.conf.prev.Interfaces {
 		switch {
 		case l.Sandbox == "" && l.Name == host && i > 0:
-			p.bridge, p.host = list[i-1].Name, host
+			p.bridge, p.host = r.conf.prev.Interfaces[i-1].Name, host
 		case l.Sandbox != "" && l.Name == r.Interface:
 			at, p.mac = i, l.Mac
 		}
@@ -76,76 +110,64 @@ func promised(r request) (promise, error) {
 	if p.host == "" || at < 0 {
 		return p, fmt.Errorf("it lacks the interfaces %s and %s", host, r.Interface)
 	}
-	for _, ip := range r.conf.prev.IPs {
-		if ip.Interface == nil || *ip.Interface != at {
-			continue
-		}
-		a, ok := netip.AddrFromSlice(ip.Address.IP)
-		ones, _ := ip.Address.Mask.Size()
-		if !ok {
-			return p, fmt.Errorf("%v is not an address", ip.Address.IP)
-		}
-		prefix := netip.PrefixFrom(a.Unmap(), ones)
-		p.addrs = append(p.addrs, prefix)
-		p.gateways = append(p.gateways, nodefile.Gateway(prefix))
+	var err error
+	if p.record, err = record.Read(r.conf.RunDir, r.Attachment); err != nil {
+		p.record = nil // it describes; an attachment works without
+	}
+	if err := p.readAddrs(r.conf.prev, at); err != nil {
+		return p, err
 	}
 	if len(p.addrs) == 0 {
 		return p, fmt.Errorf("it lacks the addresses of %s", r.Interface)
 	}
+	p.readRoutes(r.conf.prev)
 	return p, nil
 }
 
-func (p promise) compare(s plumb.Sockets, a ipam.Attachment) error {
-	bridge, err := plumb.GetLink(s.Host, p.bridge)
-	if err != nil {
-		return err
-	}
-	if bridge == nil || bridge.Kind != "bridge" {
-		return fmt.Errorf("bridge %s is gone", p.bridge)
-	}
-	host, err := plumb.GetLink(s.Host, p.host)
-	if err != nil {
-		return err
-	}
-	pod, err := plumb.GetLink(s.Pod, a.Interface)
-	if err != nil {
-		return err
-	}
-	switch {
-	case host == nil:
-		return fmt.Errorf("host interface %s is gone", p.host)
-	case host.Master != bridge.Index:
-		return fmt.Errorf("host interface %s is not a port of %s", p.host, p.bridge)
-	case !host.Up:
-		return fmt.Errorf("host interface %s is down", p.host)
-	case pod == nil:
-		return fmt.Errorf("interface %s is gone", a.Interface)
-	case !pod.Up:
-		return fmt.Errorf("interface %s is down", a.Interface)
-	case pod.MAC.String() != p.mac:
-		return fmt.Errorf("interface %s has address %s, was given %s", a.Interface, pod.MAC, p.mac)
-	}
-	return p.compareAddrs(s, pod)
-}
-
-// compareAddrs checks that the pod has its addresses and default routes; more
-// than these is the pod's own business.
-func (p promise) compareAddrs(s plumb.Sockets, pod *plumb.Link) error {
-	addrs, err := plumb.Addresses(s.Pod, pod.Index)
-	if err != nil {
-		return err
-	}
-	gateways, err := plumb.DefaultGateways(s.Pod, pod.Index)
-	if err != nil {
-		return err
-	}
-	for i, a := range p.addrs {
-		if !slices.Contains(addrs, a) {
-			return fmt.Errorf("interface %s has lost address %s", pod.Name, a)
+// readAddrs takes the addresses of weft's interface, which is number at: of
+// those that it has, the ones that weft gave it.
+func (p *promise) readAddrs(prev *current.Result, at int) error {
+	for _, ip := range prev.IPs {
+		if ip.Interface == nil || *ip.Interface != at {
+			continue
 		}
-		if !slices.Contains(gateways, p.gateways[i]) {
-			return fmt.Errorf("the default route via %s is gone", p.gateways[i])
+		prefix, ok := prefixOf(ip.Address)
+		if !ok {
+			return fmt.Errorf("%v is not an address", ip.Address.IP)
+		}
+		if p.record == nil || slices.Contains(p.record.Addrs, prefix) {
+			p.addrs = append(p.addrs, prefix)
 		}
 	}
 	return nil
+}
+
+// readRoutes takes the routes through the addresses of the bridge.
+func (p *promise) readRoutes(prev *current.Result) {
+	gateways := p.gateways()
+	for _, r := range prev.Routes {
+		dst, ok := prefixOf(r.Dst)
+		gw, isAddr := netip.AddrFromSlice(r.GW)
+		if gw = gw.Unmap(); ok && isAddr && slices.Contains(gateways, gw) {
+			p.routes = append(p.routes, plumb.Route{Dst: dst, Gateway: gw})
+		}
+	}
+}
+
+// gateways are the bridge's addresses in the subnets of the pod's.
+func (p *promise) gateways() []netip.Addr {
+	var out []netip.Addr
+	for _, a := range p.addrs {
+		out = append(out, nodefile.Gateway(a))
+	}
+	return out
+}
+
+func prefixOf(n net.IPNet) (netip.Prefix, bool) {
+	a, ok := netip.AddrFromSlice(n.IP)
+	ones, bits := n.Mask.Size()
+	if a = a.Unmap(); !ok || bits != a.BitLen() {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(a, ones), true
 }

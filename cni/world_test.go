@@ -88,6 +88,12 @@ func newHost(t testing.TB, subnets ...string) *world {
 		w.node.Subnets = append(w.node.Subnets, netip.MustParsePrefix(s))
 	}
 	w.write()
+	// As the agent has it: CHECK and STATUS look at this.
+	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile("/proc/sys/"+name, []byte("1"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return w
 }
 
