@@ -57,6 +57,10 @@ func (w *Sweeper) Pass(ctx context.Context, links map[string]bool) ([]Slot, erro
 	return freed, w.slots.Free(ctx, freed)
 }
 
+// Suspects is the number of slots that the next pass frees if they are still
+// abandoned then.
+func (w *Sweeper) Suspects() int { return len(w.suspects) }
+
 // namespaceLives reports whether the namespace that the slot was claimed for
 // is still found where it was.
 func (s Slot) namespaceLives() bool {
