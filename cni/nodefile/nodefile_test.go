@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containernetworking/cni/libcni"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/fabric"
@@ -92,15 +93,28 @@ func TestParseIgnoresUnknownFields(t *testing.T) {
 }
 
 func TestConflist(t *testing.T) {
-	var list struct {
-		CNIVersion, Name string
-		Plugins          []struct{ Type, RunDir string }
-	}
-	if err := json.Unmarshal(Conflist("/run/weft"), &list); err != nil {
+	data := Conflist("/run/weft")
+	list, err := libcni.NetworkConfFromBytes(data)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if list.Name != "weft" || len(list.Plugins) != 1 || list.Plugins[0].Type != "weft" || list.Plugins[0].RunDir != "/run/weft" {
-		t.Errorf("got %+v", list)
+	if list.Name != "weft" || list.CNIVersion != "1.1.0" || len(list.Plugins) != 1 {
+		t.Fatalf("got %+v", list)
+	}
+	p := list.Plugins[0]
+	var own struct{ RunDir string }
+	if err := json.Unmarshal(p.Bytes, &own); err != nil || own.RunDir != "/run/weft" || p.Network.Type != "weft" {
+		t.Errorf("%v: got %s", err, p.Bytes)
+	}
+	for _, c := range []string{"ips", "mac", "aliases", "io.kubernetes.cri.pod-annotations"} {
+		if !p.Network.Capabilities[c] {
+			t.Errorf("capability %s is not asked for", c)
+		}
+	}
+	// Runtimes that do not know cniVersions speak this one.
+	var old struct{ CNIVersion string }
+	if err := json.Unmarshal(data, &old); err != nil || old.CNIVersion != "1.0.0" {
+		t.Errorf("%v: cniVersion %q", err, old.CNIVersion)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -159,19 +160,33 @@ func List(runDir string) ([]*Record, error) {
 }
 
 func read(path string) (*Record, error) {
-	data, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	r, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// parse decodes and checks a record.
+func parse(data []byte) (*Record, error) {
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("more than %d bytes are no record", maxSize)
+	}
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	if r.Version < 1 || r.Version > Version {
-		return nil, fmt.Errorf("%s: version %d is not one this build reads (1 to %d)", path, r.Version, Version)
+		return nil, fmt.Errorf("version %d is not one this build reads (1 to %d)", r.Version, Version)
 	}
-	if err := r.Attachment().Check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return &r, nil
+	return &r, r.Attachment().Check()
 }
