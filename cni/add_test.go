@@ -305,7 +305,7 @@ func TestNoSubnetYet(t *testing.T) {
 	w.node.Draining = w.node.Subnets
 	w.write()
 	w.fails(c, 11, "no subnet for new pods")
-	w.fails(status, 50, "no subnet for new pods")
+	w.fails(status, 51, "no subnet for new pods")
 	if err := os.WriteFile(filepath.Join(w.runDir, "node.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,24 @@ func (p promise) compare(s plumb.Sockets, a ipam.Attachment) error {
 	if err := p.comparePort(host); err != nil {
 		return err
 	}
+	if err := p.compareGuard(a, pod); err != nil {
+		return err
+	}
 	return p.compareAddrs(s, pod)
+}
+
+// compareGuard checks that the pod is kept to its addresses, and that its guard
+// knows the MAC address that it has: a later plugin of the chain may have
+// changed that, and then nothing that the pod sends gets through.
+func (p promise) compareGuard(a ipam.Attachment, pod *plumb.Port) error {
+	r := p.record
+	if r == nil || !r.Guarded {
+		return nil
+	}
+	if pod.MAC != r.MAC {
+		return fmt.Errorf("interface %s has address %s, and its guard lets only %s through (macSpoofCheck: false allows another)", a.Interface, pod.MAC, r.MAC)
+	}
+	return plumb.CheckGuard(plumb.GuardOf(a, r.MAC, r.Addrs))
 }
 
 // compareBridge checks what all pods of this host share.

@@ -39,6 +39,7 @@ type conf struct {
 	Args          json.RawMessage `json:"args"`
 	// Decoded by GC:
 	ValidAttachments json.RawMessage `json:"cni.dev/valid-attachments"`
+	OldAttachments   json.RawMessage `json:"cni.dev/attachments"` // libcni 1.2.0 calls it so
 }
 
 // parseConf decodes what every operation needs.
