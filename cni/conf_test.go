@@ -122,22 +122,34 @@ func FuzzConf(f *testing.F) {
 	f.Add([]byte(`{"cniVersion":"0.3.1","name":"a","prevResult":{"cniVersion":"0.3.1","interfaces":[{"name":"x"}],"ips":[{"version":"4","address":"10.0.0.2/8","interface":0}]}}`), "")
 	f.Add([]byte(`{"cniVersion":"1.0.0","name":"a","prevResult":{"cniVersion":"1.0.0","ips":[null]}}`), "=")
 	f.Add([]byte(`{"cniVersion":"1.0.0","name":"a","prevResult":null,"dns":null,"ipam":{"type":"x"}}`), "a=b=c")
+	f.Add([]byte(`{"cniVersion":"1.1.0","name":"weft","runtimeConfig":{"ips":["10.0.0.1/8"],"mac":"02:00:00:00:00:01","aliases":{"weft":["a"]},
+		"io.kubernetes.cri.pod-annotations":{"weft/labels":"a=b","weft/sticky":"true","weft/ips":"::1"}},"args":{"cni":{"labels":[{"key":"a","value":"b"}]}}}`), "IP=10.0.0.1,::1;MAC=02:00:00:00:00:01")
 	f.Fuzz(func(t *testing.T, data []byte, args string) {
 		c, err := parseConf(data)
 		checkError(t, err)
+		if err == nil {
+			err = c.complete(data)
+			checkError(t, err)
+		}
+		if err == nil {
+			_, err = parseWishes(&request{conf: c, args: args})
+			checkError(t, err)
+		}
 		if err == nil && c.prev != nil {
 			_, err := promised(request{conf: c})
 			if err != nil && strings.Contains(err.Error(), "\n") {
 				t.Errorf("%q", err)
 			}
 		}
-		env := map[string]string{"CNI_COMMAND": "CHECK", "CNI_CONTAINERID": "c", "CNI_IFNAME": "eth0", "CNI_ARGS": args}
-		_, err = parseAttachment(func(k string) string { return env[k] })
+		_, err = parseAttachment(func(string) string { return args })
 		checkError(t, err)
+		if trace := traceparent(args); trace != "" && trace != args {
+			t.Errorf("%q made %q", args, trace)
+		}
 		var out bytes.Buffer
 		printError(&out, newest, errors.New(args))
 		var doc document
-		if err := json.Unmarshal(out.Bytes(), &doc); err != nil || doc.Code != types.ErrInternal {
+		if err := json.Unmarshal(out.Bytes(), &doc); err != nil || doc.Code != types.ErrIOFailure {
 			t.Errorf("%v: %q", err, out.Bytes())
 		}
 	})
