@@ -147,12 +147,13 @@ func (a *attempt) connect(s Streams) error {
 // while an interface may have it: if that cannot be removed, the agent's sweep
 // and the next DEL find both.
 func (a *attempt) abandon(files *ipam.Slots) error {
-	if err := plumb.Detach(a.Attachment); err != nil {
-		return fail(codeKernel, err, "undo")
+	gone, err := detach(a.Attachment)
+	if !gone {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience) // the request's own may be over
 	defer cancel()
-	return errors.Join(record.Remove(a.conf.RunDir, a.Attachment), files.Undo(ctx, a.grant))
+	return errors.Join(err, files.Undo(ctx, a.grant), record.Remove(a.conf.RunDir, a.Attachment))
 }
 
 // pod describes to the plumbing what it has to make.

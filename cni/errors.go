@@ -30,7 +30,7 @@ const (
 	codeNotOurs    uint = 102 // a host interface with our name is somebody else's
 	codeKernel     uint = 103 // the kernel refused
 	codeMismatch   uint = 104 // CHECK: the attachment is not as ADD left it
-	codeRefused    uint = 105 // the request asks for what weft does not do
+	codeRefused    uint = 105 // the request asks for what this host cannot do
 	codeInUse      uint = 106 // the address that was asked for is in use
 	codeOutside    uint = 107 // ... is outside the node's subnets
 	codeReserved   uint = 108 // ... is the subnet's, the gateway's or the broadcast address
@@ -52,6 +52,8 @@ var byNature = [...]struct {
 	{context.DeadlineExceeded, types.ErrTryAgainLater},
 	{plumb.ErrTaken, codeTaken},
 	{plumb.ErrNotOurs, codeNotOurs},
+	{plumb.ErrMACTaken, codeMACTaken},
+	{plumb.ErrNoGuard, codeRefused},
 	{unix.EXFULL, codeBridgeFull}, // net/bridge/br_if.c, find_portno
 }
 
