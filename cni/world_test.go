@@ -20,6 +20,7 @@ import (
 	vnetns "github.com/vishvananda/netns"
 
 	"github.com/weft-net/weft/cni/nodefile"
+	"github.com/weft-net/weft/cni/record"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/internal/testns"
 	"github.com/weft-net/weft/ipam"
@@ -82,7 +83,11 @@ func newWorld(t *testing.T, subnets ...string) *world {
 }
 
 func newHost(t testing.TB, subnets ...string) *world {
-	w := &world{t: t, runDir: t.TempDir()}
+	return newHostIn(t, t.TempDir(), subnets...)
+}
+
+func newHostIn(t testing.TB, runDir string, subnets ...string) *world {
+	w := &world{t: t, runDir: runDir}
 	w.node = nodefile.File{Version: nodefile.Version, Node: "a", NodeID: "id-a", Bridge: "weft0", BridgeMAC: fabric.MAC{2, 0, 0, 0, 0, 7}, MTU: 1400}
 	for _, s := range subnets {
 		w.node.Subnets = append(w.node.Subnets, netip.MustParsePrefix(s))
@@ -340,4 +345,21 @@ func (w *world) clean(p *pod) {
 	if got := w.inUse(); len(got) != 0 {
 		w.t.Errorf("in use: %v", got)
 	}
+	if got := w.records(); len(got) != 0 {
+		w.t.Errorf("records: %v", got)
+	}
+}
+
+// records lists the attachments that have a record, in the order of files.
+func (w *world) records() []string {
+	w.t.Helper()
+	list, err := record.List(w.runDir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []string
+	for _, r := range list {
+		out = append(out, r.Attachment().String())
+	}
+	return out
 }
