@@ -65,13 +65,16 @@ type Peer struct {
 	Alive bool // its agent renews its alive key
 	// Held is true while its records are gone from etcd but its removal is
 	// held back because too many went at once.
-	Held    bool
-	Subnets []Subnet // owned and in force (collisions settled), by prefix
+	Held bool
+	// Subnets are those owned and in force (collisions settled), IPv4 first and
+	// the oldest first: what rests on the first of a family stays when the node
+	// gets a further one.
+	Subnets []Subnet
 	// CreateRevision of the node record: its age.
 	CreateRevision int64
 }
 
-// SubnetsOf are the peer's subnets of one family, by prefix.
+// SubnetsOf are the peer's subnets of one family, the oldest first.
 func (p *Peer) SubnetsOf(f Family) iter.Seq[netip.Prefix] {
 	return func(yield func(netip.Prefix) bool) {
 		for i := range p.Subnets {

@@ -23,6 +23,7 @@ type claimant struct {
 	epoch    uint64         // of subnets that are newly leased
 	long     etcdLease
 	short    etcdLease
+	demand
 }
 
 // plan is what a claimant has to write, and what it has once that is written.
@@ -31,9 +32,11 @@ type plan struct {
 	state   LeaseState // Leased, or why not
 	reason  string
 	index   uint32
-	subnets []fabric.Subnet
-	unbound []clientv3.LeaseID // etcd leases that subnets are taken off
-	partial bool               // there is more to do once this is written
+	subnets []fabric.Subnet          // per family, oldest first
+	denied  fabric.PerFamily[string] // why one more of a family cannot be had
+	gone    []netip.Prefix           // given back by it
+	unbound []clientv3.LeaseID       // etcd leases that subnets are taken off
+	partial bool                     // there is more to do once this is written
 	txn     *txn
 }
 

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -28,12 +27,16 @@ const (
 )
 
 // Lease is a node's share of the fabric. Subnets are its own only while
-// State is Leased; then they are one per family, by prefix.
+// State is Leased; then there is one of each family at least, IPv4 first and the
+// oldest first.
 type Lease struct {
 	State   LeaseState
 	Reason  string // why it is not leased, or what is missing
 	Index   uint32
 	Subnets []fabric.Subnet
+	// Denied says of each family why the node has not as many subnets as it wants
+	// (Session.Want).
+	Denied fabric.PerFamily[string]
 }
 
 // unproven is how long the node trusts a long lease that it found but has not
@@ -190,7 +193,8 @@ func (ss *Session) settleOn(p plan) {
 	for _, s := range p.subnets {
 		o.epoch = max(o.epoch, s.Epoch)
 	}
-	l := Lease{State: p.state, Reason: p.reason, Index: p.index, Subnets: slices.Clone(p.subnets)}
+	ss.gaveBack(p.gone)
+	l := Lease{State: p.state, Reason: p.reason, Index: p.index, Subnets: slices.Clone(p.subnets), Denied: p.denied}
 	changed := !ss.reported || !equalLease(l, ss.last)
 	ss.report(l)
 	if changed {
@@ -202,7 +206,7 @@ func (ss *Session) claimant() claimant {
 	o := &ss.own
 	c := claimant{
 		self: ss.want, instance: ss.opt.Instance, index: o.index, had: o.had, epoch: max(o.epoch, 1),
-		avoid: o.avoid, long: o.long, short: o.short,
+		avoid: o.avoid, long: o.long, short: o.short, demand: ss.demands(),
 	}
 	if len(o.subnets) > 0 {
 		c.live, c.had = true, o.subnets
@@ -217,42 +221,6 @@ func (ss *Session) standDown(l Lease, k *keeper) {
 	o.arm(time.Time{})
 	k.set(nil)
 	ss.report(l)
-}
-
-// fenceByRecord gives up subnets that are somebody else's by now: the node
-// must not hand out their addresses for one moment longer.
-func (ss *Session) fenceByRecord() {
-	o := &ss.own
-	for _, s := range o.subnets {
-		why := ss.view.lostTo(ss.opt.Self.ID, s)
-		if why == "" {
-			continue
-		}
-		o.avoid = append(o.avoid, s.Prefix)
-		ss.fenced(why)
-		o.had = slices.DeleteFunc(slices.Clone(o.had), func(h fabric.Subnet) bool { return h.Prefix == s.Prefix })
-		return
-	}
-}
-
-// fenceByTime gives up subnets whose lease may have expired while etcd could
-// not be reached. What is reserved for the node has no lease and stays.
-func (ss *Session) fenceByTime() {
-	o := &ss.own
-	o.arm(time.Time{})
-	leased := slices.ContainsFunc(o.subnets, func(s fabric.Subnet) bool { return s.For == "" })
-	if !leased {
-		return
-	}
-	o.granted = false
-	ss.trusted = false
-	ss.fenced(fmt.Sprintf("etcd could not be reached for %v, the life of the subnet's lease: another node may own it by now", o.long.ttl))
-}
-
-func (ss *Session) fenced(why string) {
-	ss.own.subnets = nil
-	ss.own.epoch++
-	ss.report(Lease{State: Fenced, Reason: why, Index: ss.own.index})
 }
 
 // ensureLeases makes sure that the node's two etcd leases exist, those of the

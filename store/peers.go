@@ -89,7 +89,9 @@ func (v *view) buildPeer(id fabric.NodeID) *fabric.Peer {
 	p := &fabric.Peer{Node: *n.node, Alive: v.livesAs(n.node), CreateRevision: n.create}
 	n.node = &p.Node // both are immutable, and one of them is enough
 	owned := v.owned[id]
-	slices.SortFunc(owned, func(a, b *record) int { return comparePrefix(a.subnet.Prefix, b.subnet.Prefix) })
+	slices.SortFunc(owned, func(a, b *record) int {
+		return cmp.Or(cmp.Compare(a.subnet.Prefix.Addr().BitLen(), b.subnet.Prefix.Addr().BitLen()), byAge(a, b))
+	})
 	for _, r := range owned {
 		if !r.inForce() {
 			continue

@@ -47,16 +47,17 @@ type Session struct {
 	store *Store
 	opt   SessionOptions
 	log   *logrus.Entry
-	kick  chan struct{} // SetSelf, ReleaseHold, ReportDrain, ReportMigration, Lock or an unlock was called
+	kick  chan struct{} // SetSelf, Want, GiveBack, ReleaseHold, ReportDrain, ReportMigration, Lock or an unlock was called
 
 	locks   lockDesk // have their own locks
 	reports reportDesk
 
-	mu       sync.Mutex // guards the next four
+	mu       sync.Mutex // guards the next five
 	self     fabric.Node
 	released bool
 	status   Status
 	drain    *fabric.Drain // as last reported
+	demand   demand
 
 	view    *view
 	trusted bool           // the view follows etcd's history; no list is needed
@@ -328,7 +329,7 @@ func prefixes(s []fabric.Subnet) []string {
 }
 
 func equalLease(a, b Lease) bool {
-	return a.State == b.State && a.Reason == b.Reason && a.Index == b.Index && sameSubnets(a.Subnets, b.Subnets)
+	return a.State == b.State && a.Reason == b.Reason && a.Index == b.Index && a.Denied == b.Denied && sameSubnets(a.Subnets, b.Subnets)
 }
 
 // sameSubnets compares what the node acts on, not the records' revisions.

@@ -16,8 +16,10 @@ import (
 // transaction (--max-txn-ops). See claimsSubnet why the rest is not needed.
 const maxEnclosing = 48
 
-// planSubnets finds or claims one subnet per family. A node that has none yet
-// gets all families or nothing; one that has some keeps them.
+// planSubnets finds the node's subnets and claims one more of each family that
+// has fewer than are wanted: one at a time, so that a transaction stays within
+// what etcd takes (see maxEnclosing). A node that has none yet gets all families
+// or nothing; one that has some keeps them.
 func (v *view) planSubnets(c claimant, p *plan) {
 	p.state = Leased
 	claims := &txn{prefix: p.txn.prefix}
@@ -26,18 +28,27 @@ func (v *view) planSubnets(c claimant, p *plan) {
 		if !v.spec.Network.Get(f).IsValid() {
 			continue
 		}
-		if r := v.ownSubnet(c.self.ID, f, p.txn); r != nil {
-			kept = true
+		own := v.ownSubnets(c, f, p.txn)
+		kept = kept || len(own) > 0
+		for _, r := range own {
 			p.subnets = append(p.subnets, v.keepSubnet(c, r, p))
+		}
+		missing := max(1, c.want.Get(f), len(own)+len(v.before(c, f))) - len(own)
+		if missing <= 0 {
 			continue
 		}
 		prefix, ok := v.choose(c, f)
-		if !ok {
+		switch {
+		case ok:
+			p.subnets = append(p.subnets, v.claimSubnet(c, prefix, claims))
+			p.partial = p.partial || missing > 1
+		case len(own) == 0:
 			p.state, p.reason = Exhausted, v.exhausted(f)
-			continue
+		default:
+			p.denied.Set(f, v.poolExhausted(f))
 		}
-		p.subnets = append(p.subnets, v.claimSubnet(c, prefix, claims))
 	}
+	p.gone = c.giveBack
 	if p.state == Exhausted && kept {
 		p.state = Leased // with what it has; the reason says what is missing
 	}
@@ -47,28 +58,6 @@ func (v *view) planSubnets(c claimant, p *plan) {
 	}
 	p.txn.cmps = append(p.txn.cmps, claims.cmps...)
 	p.txn.ops = append(p.txn.ops, claims.ops...)
-}
-
-// ownSubnet is the subnet in force that the node has, the oldest if there are
-// several; the others are given back.
-func (v *view) ownSubnet(id fabric.NodeID, f fabric.Family, t *txn) *record {
-	var own []*record
-	for _, r := range v.owned[id] {
-		if fabric.FamilyOf(r.subnet.Prefix.Addr()) == f {
-			own = append(own, r)
-		}
-	}
-	if len(own) == 0 {
-		return nil
-	}
-	slices.SortFunc(own, func(a, b *record) int {
-		if a.olderThan(b) {
-			return -1
-		}
-		return 1
-	})
-	t.dropSubnets(own[1:])
-	return own[0]
 }
 
 // keepSubnet writes an own record again where its lease or its value is not
@@ -114,26 +103,20 @@ func (v *view) claimSubnet(c claimant, prefix netip.Prefix, t *txn) fabric.Subne
 // for this node, the one it had in an earlier life, or a free one.
 func (v *view) choose(c claimant, f fabric.Family) (netip.Prefix, bool) {
 	network, length := v.spec.Network.Get(f), v.spec.SubnetLength.Get(f)
-	before := func() (netip.Prefix, bool) {
-		for _, s := range c.had {
-			if fabric.FamilyOf(s.Prefix.Addr()) == f && v.free(c, s.Prefix) && (c.live || s.Prefix.Bits() == length && !v.isReserved(s.Prefix)) {
-				return s.Prefix, true
-			}
-		}
-		return netip.Prefix{}, false
-	}
-	if p, ok := before(); ok && c.live {
-		return p, true
+	before := v.before(c, f)
+	if len(before) > 0 && c.live {
+		return before[0], true
 	}
 	for _, p := range v.reservedFor(c.self.Name, f) {
-		if v.free(c, p) {
+		if v.free(c, p) && !slices.Contains(c.giveBack, p) {
 			return p, true
 		}
 	}
-	if p, ok := before(); ok {
-		return p, true
+	if len(before) > 0 {
+		return before[0], true
 	}
-	req := ipam.Request{Network: network, Length: length, Reserved: v.spec.Reserved, Taken: v.taken(c.self), Seed: string(c.self.ID), Avoid: c.avoid}
+	avoid := slices.Concat(c.avoid, c.giveBack)
+	req := ipam.Request{Network: network, Length: length, Reserved: v.spec.Reserved, Taken: v.taken(c.self), Seed: string(c.self.ID), Avoid: avoid}
 	if p, ok := ipam.Choose(req); ok {
 		return p, true
 	}
@@ -228,8 +211,12 @@ func (v *view) exhausted(f fabric.Family) string {
 			leased++
 		}
 	}
-	return fmt.Sprintf("pool exhausted: no subnet of length %d is free in %v (%d leased, %d reserved for nodes, %d prefixes kept out by spec.reserved)",
-		v.spec.SubnetLength.Get(f), v.spec.Network.Get(f), leased, reserved, len(v.spec.Reserved))
+	return fmt.Sprintf("%s (%d leased, %d reserved for nodes, %d prefixes kept out by spec.reserved)", v.poolExhausted(f), leased, reserved, len(v.spec.Reserved))
+}
+
+// poolExhausted is the same without the numbers, which change all the time.
+func (v *view) poolExhausted(f fabric.Family) string {
+	return fmt.Sprintf("pool exhausted: no subnet of length %d is free in %v", v.spec.SubnetLength.Get(f), v.spec.Network.Get(f))
 }
 
 // claimsSubnet demands that nothing overlaps p but its own key, which must be
