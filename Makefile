@@ -30,6 +30,9 @@ FUZZTIME  ?= 10s
 BENCHFLAGS ?=
 BENCHBGPFLAGS ?=
 FAULTFLAGS ?=
+BENCHPATHSFLAGS ?=
+BENCHCNIFLAGS ?=
+SOAKFLAGS ?=
 
 # The real peers that tests talk to and the tools they look at the kernel with.
 TEST_PACKAGES = etcd-server etcd-client iproute2 iputils-ping nftables tcpdump containernetworking-plugins \
@@ -81,6 +84,15 @@ bench: build setup ## measure against floors taken in the same run (docs/perform
 	$(BIN)/weft-lab bench $(BENCHFLAGS)
 	$(BIN)/weft-lab bench-bgp $(BENCHBGPFLAGS)
 	$(BIN)/weft-lab bench-paths $(BENCHPATHSFLAGS)
+	$(BIN)/weft-lab bench-cni $(BENCHCNIFLAGS)
+
+.PHONY: bench-cni
+bench-cni: build setup ## the part of bench that is about the plugin; about a minute
+	$(BIN)/weft-lab bench-cni $(BENCHCNIFLAGS)
+
+.PHONY: soak
+soak: setup ## the long runs of the plugin: 40 000 random calls, kills at every system call (WEFT_SEED=N repeats one)
+	WEFT_FAULTS=full go test -v -count=1 -timeout 60m $(SOAKFLAGS) ./cni/faults
 
 .PHONY: lab
 lab: build ## bring a lab of three hosts up and leave it up (bin/weft-lab down)

@@ -59,7 +59,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	t.ratio("plugin ADD to bridge + host-local", pl.Weft, pl.Reference, 0.35)
+	t.ratio("plugin ADD to bridge + host-local", pl.Weft, pl.Reference, 0.30)
 	if err := t.w.Flush(); err != nil {
 		return err
 	}

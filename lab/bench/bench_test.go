@@ -23,11 +23,9 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// TestBench runs the whole program at a size that takes seconds: it is the
-// figures' presence that is tested, and that weftd programs each peer, not
-// the figures.
-func TestBench(t *testing.T) {
-	testns.New(t)
+// binaries are those of WEFT_TEST_BIN, or built.
+func binaries(t *testing.T) lab.Binaries {
+	t.Helper()
 	bin := lab.BinariesIn(os.Getenv("WEFT_TEST_BIN"))
 	if bin.Weftd == "weftd" {
 		var err error
@@ -35,8 +33,30 @@ func TestBench(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return bin
+}
+
+// TestBenchCNI runs the plugin's benchmarks small; see TestBench.
+func TestBenchCNI(t *testing.T) {
+	testns.New(t)
 	var out strings.Builder
-	o := Options{Binaries: bin, Out: &out, Peers: []int{20, 40}, RestartPeers: 40, Runs: 1, Rounds: 3}
+	if err := RunCNI(t.Context(), CNIOptions{Binaries: binaries(t), Out: &out, Rounds: 2, Pods: 3, Taken: 100}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"one at a time", "processor time", "8 at a time", "with 3 pods", "VERSION", "size of", "of a /16", "microseconds"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+// TestBench runs the whole program at a size that takes seconds: it is the
+// figures' presence that is tested, and that weftd programs each peer, not
+// the figures.
+func TestBench(t *testing.T) {
+	testns.New(t)
+	var out strings.Builder
+	o := Options{Binaries: binaries(t), Out: &out, Peers: []int{20, 40}, RestartPeers: 40, Runs: 1, Rounds: 3}
 	if err := Run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

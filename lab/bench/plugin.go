@@ -18,75 +18,135 @@ import (
 const pluginsDir = "/usr/lib/cni"
 
 // Plugin compares the attachment of a pod by weft with that by the reference
-// bridge plugin and host-local, one at a time and alternating.
+// bridge plugin and host-local, one at a time and alternating. Each figure is
+// the median of an ADD.
 type Plugin struct {
-	Rounds            int
-	Weft, Reference   time.Duration // median time of an ADD
-	WeftP90, ReferP90 time.Duration
+	Rounds                int
+	Weft, Reference       time.Duration
+	WeftCPU, ReferenceCPU time.Duration // of the plugin and what it starts
 }
 
-// attacher is one way to attach.
+// attacher is one way to attach pods on one host.
 type attacher struct {
+	host       *lab.Host
 	path, conf string
-	times      []time.Duration
+	took       []cost // by each ADD that counts
+}
+
+// cost is what one run of a program took.
+type cost struct{ wall, cpu time.Duration }
+
+// weftAttacher attaches with weft's plugin, as the agent on the host wants it.
+func weftAttacher(bin lab.Binaries, h *lab.Host) *attacher {
+	return &attacher{host: h, path: bin.CNI, conf: fmt.Sprintf(`{"cniVersion":"1.0.0","name":"weft","type":"weft","runDir":%q}`, h.RunDir())}
+}
+
+// referenceAttacher attaches with the reference plugins to a bridge of their own.
+func referenceAttacher(l *lab.Lab, h *lab.Host) (*attacher, error) {
+	a := &attacher{host: h, path: filepath.Join(pluginsDir, "bridge"), conf: fmt.Sprintf(
+		`{"cniVersion":"1.0.0","name":"ref","type":"bridge","bridge":"cni0","isGateway":true,"ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.255.0.0/20"}]],"routes":[{"dst":"0.0.0.0/0"}]}}`,
+		filepath.Join(l.Dir(), "host-local"))}
+	if _, err := os.Stat(a.path); err != nil {
+		return nil, fmt.Errorf("the reference plugins (containernetworking-plugins): %w", err)
+	}
+	return a, nil
 }
 
 func plugin(ctx context.Context, bin lab.Binaries, rounds int) (Plugin, error) {
 	p := Plugin{Rounds: rounds}
-	err := withPeers(ctx, bin, []lab.HostSpec{{Name: "h1"}}, 0, func(l *lab.Lab) error {
+	err := withPeers(ctx, bin, []lab.HostSpec{{Name: "h1"}}, 0, func(l *lab.Lab) (err error) {
 		h := l.Hosts[0]
 		if _, err := startMeasured(ctx, h); err != nil {
 			return err
 		}
-		weft := &attacher{path: bin.CNI, conf: fmt.Sprintf(`{"cniVersion":"1.0.0","name":"weft","type":"weft","runDir":%q}`, h.RunDir())}
-		ref := &attacher{path: filepath.Join(pluginsDir, "bridge"), conf: fmt.Sprintf(
-			`{"cniVersion":"1.0.0","name":"ref","type":"bridge","bridge":"cni0","isGateway":true,"ipam":{"type":"host-local","dataDir":%q,"ranges":[[{"subnet":"10.255.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}`,
-			filepath.Join(l.Dir(), "host-local"))}
-		if _, err := os.Stat(ref.path); err != nil {
-			return fmt.Errorf("the reference plugins (containernetworking-plugins): %w", err)
-		}
-		for i := range rounds + 1 { // the first makes bridges and files
-			for _, a := range []*attacher{weft, ref} {
-				if err := a.once(ctx, h, fmt.Sprintf("bench-%d", i)); err != nil {
-					return err
-				}
-			}
-		}
-		p.Weft, p.WeftP90 = weft.summary()
-		p.Reference, p.ReferP90 = ref.summary()
-		return nil
+		p, err = compare(ctx, bin, l, rounds)
+		return err
 	})
 	return p, err
 }
 
-// once attaches and detaches one namespace, and notes how long ADD took.
-func (a *attacher) once(ctx context.Context, h *lab.Host, id string) error {
-	pod, err := h.Scratch()
-	if err != nil {
-		return err
+// compare measures both plugins on the lab's first host, in turn.
+func compare(ctx context.Context, bin lab.Binaries, l *lab.Lab, rounds int) (Plugin, error) {
+	weft := weftAttacher(bin, l.Hosts[0])
+	ref, err := referenceAttacher(l, l.Hosts[0])
+	if err == nil {
+		err = alternate(ctx, rounds, weft, ref)
 	}
-	began := time.Now()
-	err = a.call(ctx, h, "ADD", id, pod.Path())
-	a.times = append(a.times, time.Since(began))
-	return errors.Join(err, a.call(ctx, h, "DEL", id, pod.Path()), pod.Remove())
+	if err != nil {
+		return Plugin{}, err
+	}
+	p := Plugin{Rounds: rounds}
+	p.Weft, p.WeftCPU = weft.medians()
+	p.Reference, p.ReferenceCPU = ref.medians()
+	return p, nil
 }
 
-func (a *attacher) call(ctx context.Context, h *lab.Host, verb, id, netns string) error {
-	cmd := exec.CommandContext(ctx, a.path)
-	cmd.Env = []string{"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + id, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + pluginsDir, "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader([]byte(a.conf)), &out, &out
-	if err := h.Start(cmd); err != nil {
-		return err
-	}
-	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("%s %s: %w: %s", filepath.Base(a.path), verb, err, bytes.TrimSpace(out.Bytes()))
+// alternate has each attacher attach and detach once in each round.
+func alternate(ctx context.Context, rounds int, attachers ...*attacher) error {
+	for i := range rounds + 1 {
+		for _, a := range attachers {
+			if err := a.once(ctx, fmt.Sprintf("bench-%d", i)); err != nil {
+				return err
+			}
+			if i == 0 {
+				a.took = nil // the first makes bridges and files
+			}
+		}
 	}
 	return nil
 }
 
-// summary is the median and the 90th percentile, the first round left out.
-func (a *attacher) summary() (median, p90 time.Duration) {
-	t := slices.Sorted(slices.Values(a.times[1:]))
-	return t[len(t)/2], t[len(t)*9/10]
+// once attaches and detaches one namespace, and notes what ADD took.
+func (a *attacher) once(ctx context.Context, id string) error {
+	pod, err := a.host.Scratch()
+	if err != nil {
+		return err
+	}
+	c, err := a.call(ctx, "ADD", id, pod.Path())
+	a.took = append(a.took, c)
+	_, delErr := a.call(ctx, "DEL", id, pod.Path())
+	return errors.Join(err, delErr, pod.Remove())
+}
+
+// call runs the plugin once.
+func (a *attacher) call(ctx context.Context, verb, id, netns string) (cost, error) {
+	cmd := exec.CommandContext(ctx, a.path)
+	cmd.Env = []string{
+		"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + id, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0",
+		"CNI_PATH=" + pluginsDir, "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+	}
+	cmd.Stdin = bytes.NewReader([]byte(a.conf))
+	return measure(a.host, cmd)
+}
+
+// measure runs a program on a host.
+func measure(h *lab.Host, cmd *exec.Cmd) (cost, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	began := time.Now()
+	if err := h.Start(cmd); err != nil {
+		return cost{}, err
+	}
+	err := cmd.Wait()
+	wall := time.Since(began)
+	if err != nil {
+		return cost{}, fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, bytes.TrimSpace(out.Bytes()))
+	}
+	return cost{wall: wall, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+}
+
+// medians are those of the times and of the processor times, each for itself.
+func (a *attacher) medians() (wall, cpu time.Duration) {
+	var walls, cpus []time.Duration
+	for _, c := range a.took {
+		walls, cpus = append(walls, c.wall), append(cpus, c.cpu)
+	}
+	return median(walls), median(cpus)
+}
+
+func median(times []time.Duration) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(times))[len(times)/2]
 }

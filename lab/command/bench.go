@@ -75,3 +75,23 @@ func benchPathsCommand(f *flags) *cobra.Command {
 	c.Flags().IntVar(&o.Peers, "peers", 1000, "peers whose path changes")
 	return c
 }
+
+func benchCNICommand(f *flags) *cobra.Command {
+	var o bench.CNIOptions
+	c := &cobra.Command{
+		Use:   "bench-cni",
+		Short: "Measure the plugin against the reference plugins in the same run",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if o.Binaries, err = f.binaries(); err != nil {
+				return err
+			}
+			o.Out = c.OutOrStdout()
+			return bench.RunCNI(c.Context(), o)
+		},
+	}
+	c.Flags().IntVar(&o.Rounds, "rounds", 100, "calls of each kind; the median counts")
+	c.Flags().IntVar(&o.Pods, "pods", 1000, "pods that are on a host already; a bridge holds 1023")
+	c.Flags().IntVar(&o.Taken, "taken", 60000, "addresses of a /16 that are in use already")
+	return c
+}

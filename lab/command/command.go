@@ -30,7 +30,7 @@ func New() *cobra.Command {
 	name := root.PersistentFlags().String("name", defaultName, "the lab's `name`, where there are several")
 	bin := root.PersistentFlags().String("bin", "", "`directory` of weftd, weft and weft-cni (default: where weft-lab is)")
 	f := &flags{name: name, bin: bin}
-	root.AddCommand(upCommand(f), statusCommand(f), execCommand(f), podCommand(f), downCommand(f), demoCommand(f), demoBGPCommand(f), demoMigrateCommand(f), benchCommand(f), benchBGPCommand(f), benchPathsCommand(f), floorCommand())
+	root.AddCommand(upCommand(f), statusCommand(f), execCommand(f), podCommand(f), downCommand(f), demoCommand(f), demoBGPCommand(f), demoMigrateCommand(f), benchCommand(f), benchBGPCommand(f), benchPathsCommand(f), benchCNICommand(f), floorCommand())
 	return root
 }
 
