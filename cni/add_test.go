@@ -287,15 +287,6 @@ func TestManyAddsAtOnce(t *testing.T) {
 	w.in(pods["c0"], "ping", "-c", "1", "-w", "20", w.inUse()["c15/eth0"][0])
 }
 
-func TestFullSubnet(t *testing.T) {
-	w := newWorld(t, "10.1.2.0/30")
-	a, b := w.pod("a"), w.pod("b")
-	w.add(a)
-	w.fails(call{command: "ADD", id: b.id, netns: b.netns}, codeFull, "every address is in use in [10.1.2.0/30]")
-	w.del(a)
-	w.add(b)
-}
-
 func TestNoSubnetYet(t *testing.T) {
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")

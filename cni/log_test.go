@@ -63,6 +63,7 @@ func TestLog(t *testing.T) {
 		"code": float64(8), "msg": "CNI_NETNS: open /proc/1/no/such: no such file or directory",
 	}, {
 		"level": "info", "op": "DEL", "network": "weft", "container": "c1", "interface": "eth0", "netns": p.netns,
+		"addresses": []any{"10.1.2.2", "fd00::2"},
 	}}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
