@@ -52,6 +52,8 @@ type agent struct {
 	migrate *migrate.Task
 	hops    *kernel.Neighbours
 	pods    *podWatch
+	swept   swept
+	guards  chan struct{} // one element: look at the guards of pods
 	session *store.Session
 	metrics *metrics
 	watch   *kernel.UnderlayWatch
@@ -120,7 +122,7 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 		Inputs: a.routingInputs, Changed: (&pace{every: takeEvery, call: a.inbox.nudge}).do, Lock: a.session.Lock, ReportDrain: a.session.ReportDrain,
 	})
 	a.openMigrations()
-	a.pods = newPodWatch(a.log, a.cfg.RunDir)
+	a.pods, a.guards = newPodWatch(a.log, a.cfg.RunDir), make(chan struct{}, 1)
 	a.inbox.also = func() { a.routing.Kick(); a.migrate.Kick() }
 	a.loop = &loop{
 		log: a.log, host: host, in: a.inbox,
@@ -171,6 +173,7 @@ func (a *agent) tasks(ctx context.Context) error {
 	g.Go(func() error { return a.serveControl(ctx) })
 	g.Go(func() error { return a.serveHealth(ctx) })
 	g.Go(func() error { return a.sweep(ctx) })
+	g.Go(func() error { return a.watchGuards(ctx) })
 	g.Go(func() error { return a.pods.run(ctx) })
 	return g.Wait()
 }

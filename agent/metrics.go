@@ -82,7 +82,7 @@ func (a *agent) Collect(out chan<- prometheus.Metric) {
 		gauge(descFailed, float64(len(s.report.Failed)))
 		gauge(descConflicts, float64(len(s.report.Conflicts)))
 		counter(descWrites, float64(s.writes))
-		for kind, n := range s.repaired {
+		for kind, n := range a.repaired(s.repaired) {
 			counter(descRepaired, float64(n), kind)
 		}
 	}
@@ -99,6 +99,7 @@ func (a *agent) Collect(out chan<- prometheus.Metric) {
 	a.collectPeers(in, gauge)
 	a.collectBGP(gauge, counter)
 	a.collectPaths(gauge, counter)
+	a.collectPods(gauge, counter)
 	if in.snapshot != nil {
 		collectMigration(in.snapshot, a.self.Name, gauge)
 	}

@@ -56,7 +56,7 @@ func (a *agent) fromLoop(s *api.Status) {
 	for _, c := range sum.report.Conflicts {
 		s.Conflicts = append(s.Conflicts, fmt.Sprintf("%s: held by %s", c.Object, c.Holder))
 	}
-	s.Repaired, s.Writes, s.MTU = sum.repaired, sum.writes, sum.mtu
+	s.Repaired, s.Writes, s.MTU = a.repaired(sum.repaired), sum.writes, sum.mtu
 }
 
 func leaseStatus(l store.Lease) api.Lease {

@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/cni/plumb"
+	"github.com/weft-net/weft/cni/record"
+	"github.com/weft-net/weft/kernel"
+)
+
+// guardTable is the table of nftables, of the family bridge, that the guards are
+// in (package cni/plumb).
+const guardTable = "weft"
+
+// guardsEvery is the least time between two looks at the guards for the sake of
+// notifications: every pod that goes takes its guard along, and is notified.
+const guardsEvery = time.Second
+
+// watchGuards has the sweep look at the guards of pods as soon as something is
+// taken out of their table. Where nothing can be listened to it looks at them in
+// every pass.
+func (a *agent) watchGuards(ctx context.Context) error {
+	w, err := kernel.NewTableWatch(unix.NFPROTO_BRIDGE, guardTable)
+	if err != nil {
+		a.log.WithError(err).Warn("changes of the guards of pods are not notified; they are looked for now and then")
+		<-ctx.Done()
+		return nil
+	}
+	news := &pace{every: guardsEvery, call: func() {
+		select {
+		case a.guards <- struct{}{}:
+		default: // a look is due already
+		}
+	}}
+	return w.Run(ctx, news.do)
+}
+
+// syncGuards puts back the guards that the pods' records ask for, and takes away
+// those of ports that are gone.
+func (s *sweeper) syncGuards() error {
+	var records []*record.Record
+	repair, err := plumb.SyncGuards(func() (wanted plumb.Wanted, err error) {
+		records, err = record.List(s.runDir)
+		if err != nil && len(records) == 0 {
+			return wanted, err
+		}
+		return wantedGuards(records), nil // a port whose record is broken keeps what it has
+	})
+	if errors.Is(err, plumb.ErrNoGuard) && !anyGuarded(records) {
+		return nil
+	}
+	if n := s.drifted(repair, records); n > 0 {
+		s.swept.guards.Add(uint64(n))
+		s.log.WithFields(logrus.Fields{"kind": kindGuard, "objects": n}).Warn("repaired what somebody else had changed")
+	}
+	return err
+}
+
+func wantedGuards(records []*record.Record) (w plumb.Wanted) {
+	for _, r := range records {
+		if r.Guarded {
+			w.Guards = append(w.Guards, plumb.GuardOf(r.Attachment(), r.MAC, r.Addrs))
+		} else {
+			w.Unguarded = append(w.Unguarded, r.Attachment().HostInterface())
+		}
+	}
+	return w
+}
+
+func anyGuarded(records []*record.Record) bool {
+	for _, r := range records {
+		if r.Guarded {
+			return true
+		}
+	}
+	return false
+}
+
+// drifted is how much of a repair was somebody else's doing. A pod that comes
+// has a record before it has a guard, and one that goes has it for longer: what
+// may be theirs does not count.
+func (s *sweeper) drifted(r plumb.Repair, records []*record.Record) int {
+	switch {
+	case r.Rebuilt:
+		return 1 + r.Added
+	case r.Added == 0:
+		return 0
+	}
+	n := r.Added
+	for _, rec := range records {
+		if !rec.Guarded {
+			continue
+		}
+		now, err := record.Read(s.runDir, rec.Attachment())
+		if err != nil || !now.Created.Equal(rec.Created) || time.Since(rec.Created) < confirmAfter {
+			n--
+		}
+	}
+	return max(n, 0)
+}
+
+// kindGuard is what a guard is called among the kinds of repaired objects.
+const kindGuard = "guard"
+
+// repaired adds the sweep's repairs to the loop's, by kind.
+func (a *agent) repaired(byLoop map[string]uint64) map[string]uint64 {
+	n := a.swept.guards.Load()
+	if n == 0 {
+		return byLoop
+	}
+	out := maps.Clone(byLoop)
+	if out == nil {
+		out = map[string]uint64{}
+	}
+	out[kindGuard] = n
+	return out
+}
