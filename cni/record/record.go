@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/weft-net/weft/fabric"
@@ -94,7 +95,7 @@ func (r *Record) Write(runDir string) error {
 		return fmt.Errorf("record of %s: %d bytes, at most %d fit", r.Attachment(), len(data), maxSize)
 	}
 	to := path(runDir, r.Attachment())
-	tmp := to + ".new"
+	tmp := to + unfinished
 	err = os.WriteFile(tmp, data, 0o600)
 	if errors.Is(err, os.ErrNotExist) {
 		if err = os.MkdirAll(Dir(runDir), 0o700); err == nil {
@@ -120,13 +121,17 @@ func Read(runDir string, a ipam.Attachment) (*Record, error) {
 	return r, nil
 }
 
-// Remove removes the record of an attachment. None is not an error.
+// Remove removes the record of an attachment, and what an ADD that was killed had
+// written of it. None is not an error.
 func Remove(runDir string, a ipam.Attachment) error {
-	err := os.Remove(path(runDir, a))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	var errs []error
+	for _, name := range []string{path(runDir, a), path(runDir, a) + unfinished} {
+		// Not os.Remove, which tries a directory next.
+		if err := syscall.Unlink(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, &os.PathError{Op: "unlink", Path: name, Err: err})
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // List returns every record that can be read, and the errors of the others.

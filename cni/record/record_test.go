@@ -180,3 +180,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestRemove: all that there is of a record goes, also of one that is unfinished.
+func TestRemove(t *testing.T) {
+	dir := t.TempDir()
+	r := example("c1")
+	for range 2 { // the second finds nothing
+		if err := Remove(dir, r.Attachment()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := r.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path(dir, r.Attachment())+unfinished, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Remove(dir, r.Attachment()); err != nil {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(Dir(dir)); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
