@@ -61,3 +61,20 @@ func IsHostInterface(name string) bool {
 	digits, ok := strings.CutPrefix(name, hostPrefix)
 	return ok && len(digits) == hostDigits && strings.Trim(digits, "0123456789abcdef") == ""
 }
+
+// NetworkKey stands for a network's name in a slot; zero for the empty name.
+func NetworkKey(name string) (key [8]byte) {
+	if name != "" {
+		digest := sha256.Sum256([]byte(name))
+		copy(key[:], digest[:])
+	}
+	return key
+}
+
+// InNetwork reports whether it is known of which network the slot's attachment
+// is or was, and whether that is the one of this name. Not known are addresses
+// that were found on the kernel.
+func (s Slot) InNetwork(name string) (known, same bool) {
+	known = s.network != [8]byte{}
+	return known, known && s.network == NetworkKey(name)
+}

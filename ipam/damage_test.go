@@ -59,7 +59,7 @@ func TestDamageNeverHandsOutWhatIsInUse(t *testing.T) {
 		{"longer", func(b []byte) []byte { return append(b, 0) }, "bytes long", true},
 		{"foreign", func(b []byte) []byte { return []byte(strings.Repeat("#!/bin/sh\n", 1000)) }, "not a slot file", false},
 		{"magic", flip(offMagic), "not a slot file", true},
-		{"version", flip(offVersion), "header checksum", true},
+		{"version", flip(offVersion), "version 18", true},
 		{"boot id", flip(offBoot), "header checksum", true},
 		{"another subnet's", func(b []byte) []byte {
 			table(b).writeIdentity(newGeometry(netip.MustParsePrefix("10.0.1.0/24"), [16]byte{}), [16]byte(b[offBoot:]))
@@ -67,7 +67,7 @@ func TestDamageNeverHandsOutWhatIsInUse(t *testing.T) {
 		}, "another subnet", true},
 		{"a newer version's", func(b []byte) []byte {
 			table(b).put32(offVersion, 9)
-			table(b).put32(offIDSum, table(b).identitySum())
+			table(b).put64(offIDSum, table(b).identitySum())
 			return b
 		}, "version 9", true},
 		{"counter", flip(offFresh), "counters", true},
@@ -123,7 +123,7 @@ func TestAnyFlippedBit(t *testing.T) {
 	}
 	g := newGeometry(d.subnet, d.clock.boot)
 	var offsets []int
-	for off := range 128 {
+	for off := range countersEnd + 16 {
 		offsets = append(offsets, off)
 	}
 	for off := pageSize; off < pageSize+int(g.buckets)*4; off++ {
@@ -155,11 +155,11 @@ func TestAnyFlippedBit(t *testing.T) {
 
 func TestFileCutWhileMapped(t *testing.T) {
 	d := newDamaged(t)
-	err := withBook(d.path, newGeometry(d.subnet, d.clock.boot), d.clock, func(b *book) error {
+	err := withBook(d.Slots, d.subnet, func(b *book) error {
 		if err := os.Truncate(d.path, 0); err != nil {
 			return err
 		}
-		_, err := b.find(pod(1).key())
+		_, _, err := b.find(pod(1).key())
 		return err
 	})
 	var damage *CorruptError
@@ -196,8 +196,8 @@ func TestHalfDone(t *testing.T) {
 		for i := range int(b.buckets) * 4 {
 			b.table[pageSize+i] ^= byte(i)
 		}
-		for off := offFresh; off < countersEnd; off++ {
-			if off < offHigh || off >= offFreeHead {
+		for off := offFreeHead; off < countersEnd; off++ {
+			if off < offChunks {
 				b.table[off] ^= 0xa5
 			}
 		}
@@ -207,7 +207,8 @@ func TestHalfDone(t *testing.T) {
 		do   func(b *book)
 		want []string // addresses in use afterwards, of pods at .2 .3 .4
 	}{
-		{"allocation not written", func(b *book) { b.begin(5) }, []string{"10.0.0.2", "10.0.0.3", "10.0.0.4"}},
+		{"nothing but what is derived", func(b *book) { b.begin(0); garble(b) }, []string{"10.0.0.2", "10.0.0.3", "10.0.0.4"}},
+		{"allocation not written", func(b *book) { b.begin(200) }, []string{"10.0.0.2", "10.0.0.3", "10.0.0.4"}},
 		{"allocation half written", func(b *book) {
 			b.begin(5)
 			b.put32(b.at(5), stateUsed)
@@ -215,7 +216,7 @@ func TestHalfDone(t *testing.T) {
 		}, []string{"10.0.0.2", "10.0.0.3", "10.0.0.4"}},
 		{"allocation written, not committed", func(b *book) {
 			b.begin(5)
-			b.write(5, stateUsed, &owner{Attachment: pod(9), key: pod(9).key()})
+			b.write(5, stateUsed, ownerOf(pod(9)))
 			garble(b)
 		}, []string{"10.0.0.2", "10.0.0.3", "10.0.0.4"}},
 		{"release not written", func(b *book) { b.begin(3) }, []string{"10.0.0.2", "10.0.0.4"}},
@@ -230,7 +231,7 @@ func TestHalfDone(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDamaged(t)
 			d.opts.InUse = nil
-			err := withBook(d.path, newGeometry(d.subnet, d.clock.boot), d.clock, func(b *book) error { tt.do(b); return nil })
+			err := withBook(d.Slots, d.subnet, func(b *book) error { tt.do(b); return nil })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -316,8 +317,7 @@ func TestBadLink(t *testing.T) {
 	}
 	release(t, s, pod(1)) // slots 3 and 4 are free, in this order
 	release(t, s, pod(2))
-	path := filepath.Join(s.dir, fileName(subnet))
-	err := withBook(path, newGeometry(subnet, s.clock.boot), s.clock, func(b *book) error {
+	err := withBook(s, subnet, func(b *book) error {
 		b.put32(b.at(3)+slotNext, 5)
 		return nil
 	})
@@ -338,10 +338,9 @@ func TestBadLink(t *testing.T) {
 // slot is fresh costs one walk, not one for each allocation.
 func TestFreshIsFoundOnce(t *testing.T) {
 	d := newDamaged(t)
-	g := newGeometry(d.subnet, d.clock.boot)
-	err := withBook(d.path, g, d.clock, func(b *book) error {
+	err := withBook(d.Slots, d.subnet, func(b *book) error {
 		for n := 10; ; n++ {
-			if _, err := b.allocate(owner{Attachment: pod(n), key: pod(n).key()}); err != nil {
+			if _, err := b.allocate(ownerOf(pod(n))); err != nil {
 				break
 			}
 		}
@@ -352,7 +351,7 @@ func TestFreshIsFoundOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	allocate(t, d.Slots, pod(9), d.subnet)
-	err = withBook(d.path, g, d.clock, func(b *book) error {
+	err = withBook(d.Slots, d.subnet, func(b *book) error {
 		if fresh := b.u32(offFresh); fresh != b.slots {
 			t.Errorf("the next allocation looks again from slot %d", fresh)
 		}

@@ -231,10 +231,11 @@ func workDense(s *Slots, worker uint64) error {
 		return err
 	}
 	rng := rand.New(rand.NewPCG(worker, 4))
-	var pods [podsPerWorker]owner
+	var pods [podsPerWorker]*owner
 	for n := range pods {
 		p := workerPod(0, n)
-		pods[n] = owner{Attachment: p, key: p.key(), netns: strings.Repeat("/proc/1/ns/net", 15), inode: 1}
+		o := newOwner(Claim{Attachment: p, NetnsPath: strings.Repeat("/proc/1/ns/net", 9), NetnsInode: 1, Network: "n", Pod: "ns/pod"})
+		pods[n] = &o
 	}
 	unlock, err := lock(bg, s.dir)
 	if err != nil {

@@ -14,18 +14,19 @@ import (
 // leaves the machine, nor outlives its boot):
 //
 //	header   one page: what the file is for, then the counters
-//	buckets  heads of the hash chains over the slots in use
+//	buckets  heads of the hash chains over the slots in use and freed
 //	slots    one per address, slot i for the subnet's address + i
 //
 // Slots are the truth. Everything else (chains, free list, counters) follows
 // from them and is built anew whenever it is in doubt.
 const (
-	layoutVersion = 1
+	layoutVersion = 2
 	pageSize      = 4096
 	slotSize      = 512
 	maxSlots      = 1 << 16 // an IPv6 /64 has more addresses than anybody has pods
 	firstSlot     = 2       // after the subnet's own address and the gateway
-	backedRun     = 64      // slots whose disk space is secured at once
+	chunkSlots    = 64      // slots whose disk space is had at once
+	chunkSize     = chunkSlots * slotSize
 )
 
 var magic = [8]byte{'w', 'e', 'f', 't', 's', 'l', 'o', 't'}
@@ -35,43 +36,47 @@ var magic = [8]byte{'w', 'e', 'f', 't', 's', 'l', 'o', 't'}
 const (
 	offMagic    = 0
 	offVersion  = 8
-	offIDSum    = 12
+	offBits     = 12
 	offBoot     = 16
 	offAddr     = 32
-	offBits     = 48
-	offSlots    = 52
-	offBuckets  = 56
-	identityEnd = 60
+	offSlots    = 48
+	offBuckets  = 52
+	identityEnd = 56
+	offIDSum    = 56
 
-	offIntent = 64 // see intent in ops.go; eight bytes, aligned
+	offIntent = 64 // see intentWord in ops.go; eight bytes, aligned
+	offClosed = 72 // see closed in subnets.go; eight bytes, aligned
 
-	offSerial    = 72 // of the last operation
-	offFresh     = 80 // no slot from firstSlot up to here was never used
-	offHigh      = 84 // no slot from here on was ever used
+	offSerial    = 80 // of the last operation
 	offFreeHead  = 88 // slot number, 0 for none (slot 0 is never handed out)
 	offFreeTail  = 92
 	offInUse     = 96
 	offFree      = 100 // slots on the free list
-	countersEnd  = 104
-	offCountsSum = 104
-
-	offBacked = 112 // slots below have disk space: a hint, not summed
+	offFresh     = 104 // no slot from firstSlot up to here was never used
+	offChunks    = 112 // a bit for each chunk of slots that was ever written to
+	countersEnd  = offChunks + maxSlots/chunkSlots/8
+	offCountsSum = countersEnd
 )
 
 // Offsets in a slot. links are not summed: they follow from the other slots.
 const (
 	slotState     = 0
-	slotSum       = 4
-	slotNext      = 8 // in use: chain; free: free list. 0 for none
-	slotKey       = 16
-	slotSerial    = 32
-	slotTime      = 40 // of the last change, ns since boot
-	slotInode     = 48 // of the network namespace, 0 if unknown
-	slotContainer = 56 // text fields: length byte, then the text
+	slotChain     = 4 // the next one with the same bucket, 0 for none
+	slotSum       = 8
+	slotNext      = 16 // freed: neighbours on the free list, else 0
+	slotPrev      = 20
+	slotKey       = 24
+	slotSerial    = 40
+	slotTime      = 48 // of the last change, ns since boot
+	slotInode     = 56 // of the network namespace, 0 if unknown
+	slotNetwork   = 64 // NetworkKey of the claim's, 0 if unknown
+	slotPodKey    = 72 // of pod and interface, 0 if unknown
+	slotContainer = 80 // text fields: length byte, then the text
 	slotIface     = slotContainer + 1 + MaxContainer
-	slotNetns     = slotIface + 1 + MaxInterface
-	slotEnd       = slotNetns + 1 + maxNetns
-	maxNetns      = 255
+	slotPod       = slotIface + 1 + MaxInterface
+	slotNetns     = slotPod + 1 + maxPod
+	maxNetns      = 127
+	maxPod        = slotSize - slotPod - 1 - 1 - maxNetns // 158
 )
 
 // States, far apart so that no single flipped bit makes one of another.
@@ -83,13 +88,14 @@ const (
 
 var ne = binary.NativeEndian
 
-// sum continues a 32-bit FNV-1a over b. Every step can be undone, so no change
-// of one byte goes unseen; and unlike a CRC it needs no tables, whose making
-// would cost the plugin more than all of its sums.
-func sum(b []byte, from uint32) uint32 {
-	h := 2166136261 ^ from
-	for _, c := range b {
-		h = (h ^ uint32(c)) * 16777619
+// sum continues a 64-bit hash over b, whose length is a multiple of eight.
+// Every step can be undone, so no change of one word goes unseen; and unlike a
+// CRC it needs no tables, whose making would cost the plugin more than all of
+// its sums.
+func sum(b []byte, from uint64) uint64 {
+	h := 14695981039346656037 ^ from
+	for ; len(b) >= 8; b = b[8:] {
+		h = bits.RotateLeft64(h^ne.Uint64(b), 29) * 0x9e3779b97f4a7c15
 	}
 	return h
 }
@@ -104,7 +110,7 @@ type geometry struct {
 	buckets uint32
 	// seed makes the slots' sums differ between subnets and boots, so that a
 	// slot can be believed even if the header cannot.
-	seed uint32
+	seed uint64
 }
 
 func newGeometry(subnet netip.Prefix, boot [16]byte) geometry {
@@ -117,8 +123,8 @@ func newGeometry(subnet netip.Prefix, boot [16]byte) geometry {
 	}
 	a := subnet.Addr().As16()
 	return geometry{
-		subnet: subnet, slots: n, buckets: max(16, uint32(1)<<bits.Len32(n/4)),
-		seed: sum(a[:], sum(boot[:], uint32(subnet.Bits()))),
+		subnet: subnet, slots: n, buckets: max(16, uint32(1)<<bits.Len32(n-1)),
+		seed: sum(a[:], sum(boot[:], uint64(subnet.Bits()))),
 	}
 }
 
@@ -146,43 +152,63 @@ func (g geometry) slot(a netip.Addr) (uint32, bool) {
 	return uint32(n), ok && n >= firstSlot
 }
 
-func (t table) u32(off int) uint32      { return ne.Uint32(t[off:]) }
-func (t table) put32(off int, v uint32) { ne.PutUint32(t[off:], v) }
-func (t table) u64(off int) uint64      { return ne.Uint64(t[off:]) }
-func (t table) put64(off int, v uint64) { ne.PutUint64(t[off:], v) }
-func (t table) intent() uint64          { return atomic.LoadUint64(t.intentWord()) }
-func (t table) setIntent(v uint64)      { atomic.StoreUint64(t.intentWord(), v) }
-func (t table) intentWord() *uint64     { return (*uint64)(unsafe.Pointer(&t[offIntent])) }
-func (t table) countsSum() uint32       { return sum(t[offSerial:countersEnd], 0) }
-func (g geometry) at(slot uint32) int   { return g.slotsAt() + int(slot)*slotSize }
-func (g geometry) bucket(k key) int     { return pageSize + int(ne.Uint32(k[:])&(g.buckets-1))*4 }
-func (g geometry) usable(n uint32) bool { return n >= firstSlot && n < g.slots }
-func (t table) text(off int, limit int) string {
+// reserved reports whether an address of the subnet is the subnet's own, the
+// gateway's or the broadcast address.
+func (g geometry) reserved(a netip.Addr) bool {
+	first := g.subnet.Addr()
+	if a == first || a == first.Next() {
+		return true
+	}
+	return a.Is4() && !g.subnet.Contains(a.Next())
+}
+
+func (t table) u32(off int) uint32         { return ne.Uint32(t[off:]) }
+func (t table) put32(off int, v uint32)    { ne.PutUint32(t[off:], v) }
+func (t table) u64(off int) uint64         { return ne.Uint64(t[off:]) }
+func (t table) put64(off int, v uint64)    { ne.PutUint64(t[off:], v) }
+func (t table) word(off int) *uint64       { return (*uint64)(unsafe.Pointer(&t[off])) }
+func (t table) load(off int) uint64        { return atomic.LoadUint64(t.word(off)) }
+func (t table) store(off int, v uint64)    { atomic.StoreUint64(t.word(off), v) }
+func (t table) countsSum() uint64          { return sum(t[offSerial:countersEnd], 0) }
+func (t table) identitySum() uint64        { return sum(t[:identityEnd], 0) }
+func (g geometry) at(slot uint32) int      { return g.slotsAt() + int(slot)*slotSize }
+func (g geometry) bucket(k key) int        { return pageSize + int(ne.Uint32(k[:])&(g.buckets-1))*4 }
+func (g geometry) usable(slot uint32) bool { return slot >= firstSlot && slot < g.slots }
+
+// text returns a text field, which takes up to limit bytes.
+func (t table) text(off, limit int) string {
 	n := min(int(t[off]), limit)
 	return string(t[off+1 : off+1+n])
 }
 
 func (t table) putText(off, limit int, s string) {
 	clear(t[off : off+1+limit])
-	t[off] = byte(len(s))
-	copy(t[off+1:], s)
+	t[off] = byte(copy(t[off+1:off+1+limit], s))
+}
+
+// written reports whether a slot's chunk was ever written to. One that was not
+// has no disk space: its slots are free, and reading them would take some.
+func (t table) written(slot uint32) bool {
+	chunk := slot / chunkSlots
+	return t[offChunks+chunk/8]>>(chunk%8)&1 != 0
+}
+
+func (t table) setWritten(slot uint32) {
+	chunk := slot / chunkSlots
+	t[offChunks+chunk/8] |= 1 << (chunk % 8)
 }
 
 // writeIdentity fills the part of the header that never changes.
 func (t table) writeIdentity(g geometry, boot [16]byte) {
 	copy(t[offMagic:], magic[:])
 	t.put32(offVersion, layoutVersion)
+	t.put32(offBits, uint32(g.subnet.Bits())|uint32(g.subnet.Addr().BitLen())<<8)
 	copy(t[offBoot:], boot[:])
 	a := g.subnet.Addr().As16()
 	copy(t[offAddr:], a[:])
-	t.put32(offBits, uint32(g.subnet.Bits())|uint32(g.subnet.Addr().BitLen())<<8)
 	t.put32(offSlots, g.slots)
 	t.put32(offBuckets, g.buckets)
-	t.put32(offIDSum, t.identitySum())
-}
-
-func (t table) identitySum() uint32 {
-	return sum(t[offBoot:identityEnd], sum(t[:offIDSum], 0))
+	t.put64(offIDSum, t.identitySum())
 }
 
 // checkIdentity reports whether the file is one of this version, for this
@@ -191,15 +217,15 @@ func (t table) checkIdentity(g geometry, boot [16]byte) error {
 	switch {
 	case len(t) < pageSize || !bytes.Equal(t[:len(magic)], magic[:]):
 		return corrupt("not a slot file")
-	case t.u32(offIDSum) != t.identitySum():
-		return corrupt("header checksum does not match")
 	case t.u32(offVersion) != layoutVersion:
 		return corrupt(fmt.Sprintf("version %d, this build knows %d", t.u32(offVersion), layoutVersion))
+	case t.u64(offIDSum) != t.identitySum():
+		return corrupt("header checksum does not match")
 	case !bytes.Equal(t[offBoot:offBoot+16], boot[:]):
 		return errOtherBoot
 	}
-	want := make(table, pageSize)
-	want.writeIdentity(g, boot)
+	var want [pageSize]byte
+	table(want[:]).writeIdentity(g, boot)
 	if !bytes.Equal(t[:identityEnd], want[:identityEnd]) {
 		return corrupt("made for another subnet")
 	}
@@ -210,24 +236,19 @@ func (t table) checkIdentity(g geometry, boot [16]byte) error {
 }
 
 // recordSum covers a slot's content, its state and its place.
-func (t table) recordSum(g geometry, slot uint32) uint32 {
+func (t table) recordSum(g geometry, slot uint32) uint64 {
 	at := g.at(slot)
-	return sum(t[at+slotKey:at+slotEnd], sum(t[at:at+slotSum], g.seed+slot))
+	return sum(t[at+slotKey:at+slotSize], g.seed^uint64(slot)<<32^uint64(t.u32(at+slotState)))
 }
 
-// state returns a slot's state, or an error if the slot is damaged.
-func (t table) state(g geometry, slot uint32) (uint32, error) {
+// whole returns a slot's state; false if the slot is damaged.
+func (t table) whole(g geometry, slot uint32) (state uint32, ok bool) {
 	at := g.at(slot)
-	s := t.u32(at + slotState)
-	switch s {
+	switch state = t.u32(at + slotState); state {
 	case stateNever:
-		if t.u32(at+slotSum) == 0 && t.u64(at+slotSerial) == 0 {
-			return s, nil
-		}
+		return state, t.u64(at+slotSum) == 0 && t.u64(at+slotSerial) == 0
 	case stateUsed, stateFree:
-		if t.u32(at+slotSum) == t.recordSum(g, slot) {
-			return s, nil
-		}
+		return state, t.u64(at+slotSum) == t.recordSum(g, slot)
 	}
-	return 0, corrupt(fmt.Sprintf("slot %d is damaged", slot))
+	return 0, false
 }

@@ -18,31 +18,41 @@ var ErrBusy = errors.New("slot files are locked by another process")
 // lock takes the one lock that guards all slot files of a directory, so that
 // both families of an attachment are one critical section. It is a file of its
 // own that is never replaced; the kernel drops the lock of a process that dies.
+// The directory is made if there is none.
 func lock(ctx context.Context, dir string) (unlock func(), err error) {
+	unlock, err = lockIn(ctx, dir)
+	if !errors.Is(err, os.ErrNotExist) {
+		return unlock, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	return lockIn(ctx, dir)
+}
+
+// lockIn is lock in a directory that exists; os.ErrNotExist if it does not.
+func lockIn(ctx context.Context, dir string) (unlock func(), err error) {
 	path := filepath.Join(dir, "lock")
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		fd, err := openFile(path, unix.O_RDWR|unix.O_CREAT)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("lock slot files: %s: %w", path, err)
 		}
-		if err := flock(ctx, f); err != nil {
-			return nil, errors.Join(err, f.Close())
+		if err := flock(ctx, fd); err != nil {
+			return nil, errors.Join(err, unix.Close(fd))
 		}
-		if current(f, path) {
-			return func() { f.Close() }, nil
+		if current(fd, path) {
+			return func() { _ = unix.Close(fd) }, nil
 		}
-		f.Close() // the directory was removed meanwhile: lock the file there is now
+		_ = unix.Close(fd) // the directory was removed meanwhile: lock the file there is now
 	}
 }
 
 // flock waits for the lock. It asks again and again instead of blocking in the
 // kernel, because that wait could not be ended when ctx is.
-func flock(ctx context.Context, f *os.File) error {
-	for wait := 50 * time.Microsecond; ; wait = min(2*wait, 5*time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+func flock(ctx context.Context, fd int) error {
+	for wait := 50 * time.Microsecond; ; wait = min(2*wait, 2*time.Millisecond) {
+		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		switch err {
 		case nil:
 			return nil
@@ -60,9 +70,9 @@ func flock(ctx context.Context, f *os.File) error {
 	}
 }
 
-// current reports whether path still is the file that f is.
-func current(f *os.File, path string) bool {
-	a, err := f.Stat()
-	b, err2 := os.Lstat(path)
-	return err == nil && err2 == nil && os.SameFile(a, b)
+// current reports whether path still is the file that fd is.
+func current(fd int, path string) bool {
+	var a, b unix.Stat_t
+	err, err2 := unix.Fstat(fd, &a), unix.Lstat(path, &b)
+	return err == nil && err2 == nil && a.Dev == b.Dev && a.Ino == b.Ino
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -80,9 +79,9 @@ func BenchmarkAllocate(b *testing.B) {
 func fill(tb testing.TB, s *Slots, subnet netip.Prefix, n int) {
 	tb.Helper()
 	allocate(tb, s, Attachment{Container: "first", Interface: "eth0"}, subnet)
-	err := withBook(filepath.Join(s.dir, fileName(subnet)), newGeometry(subnet, s.clock.boot), s.clock, func(b *book) error {
+	err := withBook(s, subnet, func(b *book) error {
 		for i := range n - 1 {
-			if _, err := b.allocate(owner{Attachment: pod(i), key: pod(i).key()}); err != nil {
+			if _, err := b.allocate(ownerOf(pod(i))); err != nil {
 				return err
 			}
 		}

@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
-
-	"github.com/weft-net/weft/fabric"
 )
 
 // Sweeper frees the addresses of attachments that went without a DEL (the
@@ -89,21 +87,27 @@ func (s *Slots) Adopt(ctx context.Context, uses []Use, subnets []netip.Prefix) (
 		if err := checkSubnet(p); err != nil {
 			return nil, err
 		}
-		errs = append(errs, s.file(p, func(b *book) error {
-			for _, u := range uses {
-				if fabric.FamilyOf(u.Addr) != fabric.FamilyOf(p.Addr()) {
-					continue
-				}
-				held, err := b.claim(u)
-				if err != nil {
-					return err
-				}
-				if held {
-					conflicts = append(conflicts, u)
-				}
-			}
-			return nil
+		var held []Use
+		errs = append(errs, s.file(p, func(b *book) (err error) {
+			held, err = b.claimAll(uses)
+			return err
 		}))
+		conflicts = append(conflicts, held...)
 	}
 	return conflicts, errors.Join(errs...)
+}
+
+// claimAll marks what the kernel shows in one subnet, and returns what another
+// attachment holds.
+func (b *book) claimAll(uses []Use) (held []Use, err error) {
+	for _, u := range uses {
+		taken, err := b.claim(u)
+		if err != nil {
+			return nil, err
+		}
+		if taken {
+			held = append(held, u)
+		}
+	}
+	return held, nil
 }
