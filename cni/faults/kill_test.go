@@ -36,22 +36,26 @@ const (
 	waysOn
 )
 
-// TestKillAtEverySystemCall kills ADD and DEL at each system call that they make.
+// TestKillAtEverySystemCall kills ADD, DEL and GC at each system call that they make.
 // Whatever that was, no address is given twice, and each way on works: ADD
 // straight away, DEL first, or neither, where the sweep mends what is left. The
 // long form tries every way at every call, the short one another at each.
 func TestKillAtEverySystemCall(t *testing.T) {
 	static := map[string]any{"hairpin": true, "isolated": true, "runtimeConfig": map[string]any{"mac": "0a:58:0a:01:02:63", "ips": []string{"10.1.2.99/24"}}}
+	kept := map[string]any{"cni.dev/valid-attachments": []map[string]string{{"containerID": "other", "ifname": "eth0"}}}
 	for _, tt := range []struct {
 		name     string
 		attached bool // before the call
+		refused  bool // by the kernel, when all but the pod's addresses is done
 		command  string
 		conf     map[string]any
 	}{
-		{"ADD", false, "ADD", nil},
-		{"ADD of a certain address", false, "ADD", static},
-		{"ADD again", true, "ADD", nil},
-		{"DEL", true, "DEL", nil},
+		{"ADD", false, false, "ADD", nil},
+		{"ADD of a certain address", false, false, "ADD", static},
+		{"ADD again", true, false, "ADD", nil},
+		{"ADD that is taken back", false, true, "ADD", nil},
+		{"DEL", true, false, "DEL", nil},
+		{"GC", true, false, "GC", kept},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +71,9 @@ func TestKillAtEverySystemCall(t *testing.T) {
 					if tt.attached {
 						h.must(add(p))
 					}
+					p.refuseIPv6(t, tt.refused)
 					point = h.killed(call{command: tt.command, id: p.id, netns: p.netns(), conf: tt.conf}, n)
+					p.refuseIPv6(t, false)
 					h.goOn(p, (first+n+way)%waysOn)
 					p.ns.Close()
 					if t.Failed() {

@@ -124,6 +124,27 @@ func newPod(id string) (*pod, error) {
 	return &pod{id: id, ns: m.ns}, m.err
 }
 
+// refuseIPv6 makes new interfaces in the pod refuse or take IPv6 addresses.
+func (p *pod) refuseIPv6(t testing.TB, refuse bool) {
+	t.Helper()
+	value := "0"
+	if refuse {
+		value = "1"
+	}
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends here
+		err := unix.Setns(int(p.ns.Fd()), unix.CLONE_NEWNET)
+		if err == nil {
+			err = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte(value), 0)
+		}
+		result <- err
+	}()
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (h *host) pod(id string) *pod {
 	h.t.Helper()
 	p, err := newPod(id)

@@ -1,7 +1,7 @@
 package faults
 
 import (
-	"slices"
+	"context"
 	"time"
 
 	"github.com/weft-net/weft/cni/plumb"
@@ -9,8 +9,48 @@ import (
 	"github.com/weft-net/weft/ipam"
 )
 
-// sweep is what the agent's two passes come to for pods whose namespace is
-// gone. The kernel takes a namespace down when it has time: it is waited for.
+// sweeper is the agent's sweep with the time taken out (agent/sweep.go).
+type sweeper struct {
+	*host
+	files   *ipam.Slots
+	slots   *ipam.Sweeper
+	records *record.Sweeper
+}
+
+func (h *host) newSweeper() (*sweeper, error) {
+	files, err := ipam.NewSlots(h.runDir, ipam.Options{InUse: plumb.InUse})
+	if err != nil {
+		return nil, err
+	}
+	return &sweeper{host: h, files: files, slots: ipam.NewSweeper(files), records: record.NewSweeper(h.runDir)}, nil
+}
+
+// pass is one pass, in the namespace of the host.
+func (s *sweeper) pass(ctx context.Context) error {
+	kernel, err := plumb.ReadHost()
+	if err != nil {
+		return err
+	}
+	if _, err := s.files.Adopt(ctx, kernel.InUse, s.node.Subnets); err != nil {
+		return err
+	}
+	if _, err := s.slots.Pass(ctx, kernel.Links); err != nil {
+		return err
+	}
+	list, err := s.files.List(ctx)
+	if err != nil {
+		return err
+	}
+	lives := map[string]bool{}
+	for _, slot := range list {
+		lives[slot.HostInterface()] = lives[slot.HostInterface()] || slot.InUse
+	}
+	_, err = s.records.Pass(func(name string) bool { return kernel.Links[name] || lives[name] })
+	return err
+}
+
+// sweep is what the agent's passes come to for pods whose namespace is gone.
+// The kernel takes a namespace down when it has time: it is waited for.
 func (h *host) sweep() {
 	h.t.Helper()
 	h.await("the interfaces of pods that are gone", func() bool {
@@ -20,42 +60,12 @@ func (h *host) sweep() {
 		}
 		return len(s.links) == len(h.attached)
 	})
-	files, err := ipam.NewSlots(h.runDir, ipam.Options{InUse: plumb.InUse})
+	s, err := h.newSweeper()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	pass := ipam.NewSweeper(files)
-	for range 2 {
-		kernel, err := plumb.ReadHost()
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		if _, err := files.Adopt(h.t.Context(), kernel.InUse, h.node.Subnets); err != nil {
-			h.t.Fatal(err)
-		}
-		if _, err := pass.Pass(h.t.Context(), kernel.Links); err != nil {
-			h.t.Fatal(err)
-		}
-	}
-	h.sweepRecords(files)
-}
-
-// sweepRecords removes the records of attachments without a slot.
-func (h *host) sweepRecords(files *ipam.Slots) {
-	h.t.Helper()
-	list, err := files.List(h.t.Context())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	records, err := record.List(h.runDir)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	for _, r := range records {
-		if slices.ContainsFunc(list, func(s ipam.Slot) bool { return s.InUse && s.Attachment == r.Attachment() }) {
-			continue
-		}
-		if err := record.Remove(h.runDir, r.Attachment()); err != nil {
+	for range 3 { // a record can be abandoned only after its slot
+		if err := s.pass(h.t.Context()); err != nil {
 			h.t.Fatal(err)
 		}
 	}
