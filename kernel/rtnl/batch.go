@@ -80,6 +80,13 @@ func (b *Batch) U32(typ uint16, v uint32) {
 	b.Bytes(typ, d[:])
 }
 
+// U32BE adds a 32-bit integer in network order.
+func (b *Batch) U32BE(typ uint16, v uint32) {
+	var d [4]byte
+	binary.BigEndian.PutUint32(d[:], v)
+	b.Bytes(typ, d[:])
+}
+
 // Addr adds an address as 4 or 16 bytes in network order.
 func (b *Batch) Addr(typ uint16, a netip.Addr) {
 	if a.Is4() {

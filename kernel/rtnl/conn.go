@@ -56,25 +56,39 @@ func (c *Conn) setup() error {
 // DialIn opens a socket in the network namespace that the descriptor nsfd
 // refers to. The calling goroutine's own namespace is unchanged.
 func DialIn(nsfd int) (c *Conn, err error) {
+	err = Within(nsfd, func() (err error) {
+		c, err = Dial()
+		return err
+	})
+	if err != nil && c != nil {
+		c.Close()
+		c = nil
+	}
+	return c, err
+}
+
+// Within calls fn with the calling thread in the network namespace that the
+// descriptor nsfd refers to. Goroutines that fn starts are not in it.
+func Within(nsfd int, fn func() error) error {
 	runtime.LockOSThread()
 	own, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		runtime.UnlockOSThread()
-		return nil, err
+		return err
 	}
 	defer own.Close()
 	if err := unix.Setns(nsfd, unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
-		return nil, fmt.Errorf("enter network namespace: %w", err)
+		return fmt.Errorf("enter network namespace: %w", err)
 	}
-	c, err = Dial()
+	err = fn()
 	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
 		// The thread stays locked, so the runtime ends it with its goroutine
 		// and nothing else ever runs in the wrong namespace.
-		return nil, fmt.Errorf("return to own network namespace: %w", back)
+		return fmt.Errorf("return to own network namespace: %w", back)
 	}
 	runtime.UnlockOSThread()
-	return c, err
+	return err
 }
 
 // Close closes the socket.
