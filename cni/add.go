@@ -91,7 +91,7 @@ func add(ctx context.Context, r request, s Streams) error {
 		return err
 	}
 	if a.grant, err = files.Allocate(ctx, a.claim(), subnets); err != nil {
-		return a.unallocated(err)
+		return errors.Join(a.unallocated(err), a.forget(ctx, files))
 	}
 	for _, p := range a.grant.Addrs {
 		r.log.Addrs = append(r.log.Addrs, p.Addr())
@@ -120,6 +120,13 @@ func (a *attempt) unallocated(err error) error {
 		return types.NewError(types.ErrTryAgainLater, oneLine("address: "+err.Error()+"; weftd leases a further subnet"), "")
 	}
 	return fail(codeFull, err, "address: no further subnet (%s)", a.node.Full)
+}
+
+// forget gives up what an earlier ADD of the same attachment, with no DEL since,
+// had of addresses: its interface has made way for this one (Vacant).
+func (a *attempt) forget(ctx context.Context, files *ipam.Slots) error {
+	_, err := files.Release(ctx, a.Attachment)
+	return errors.Join(err, record.Remove(a.conf.RunDir, a.Attachment))
 }
 
 // connect makes the record and the pod's interfaces and answers the runtime.
