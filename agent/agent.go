@@ -54,6 +54,7 @@ type agent struct {
 	pods    *podWatch
 	swept   swept
 	guards  chan struct{} // one element: look at the guards of pods
+	grower  *grower
 	session *store.Session
 	metrics *metrics
 	watch   *kernel.UnderlayWatch
@@ -123,7 +124,11 @@ func (a *agent) open(host *kernel.Host, db *store.Store) error {
 	})
 	a.openMigrations()
 	a.pods, a.guards = newPodWatch(a.log, a.cfg.RunDir), make(chan struct{}, 1)
-	a.inbox.also = func() { a.routing.Kick(); a.migrate.Kick() }
+	a.grower = &grower{
+		log: a.log, in: a.inbox, pods: a.pods.listen(), news: make(chan struct{}, 1), session: a.session, own: a.ownSubnets, clock: time.Now,
+	}
+	a.inbox.now.growth = &growth{}
+	a.inbox.also = func() { a.routing.Kick(); a.migrate.Kick(); a.grower.kick() }
 	a.loop = &loop{
 		log: a.log, host: host, in: a.inbox,
 		files: &nodeFiles{node: a.self.Name, runDir: a.cfg.RunDir, cni: a.cfg.CNI},
@@ -175,6 +180,7 @@ func (a *agent) tasks(ctx context.Context) error {
 	g.Go(func() error { return a.sweep(ctx) })
 	g.Go(func() error { return a.watchGuards(ctx) })
 	g.Go(func() error { return a.pods.run(ctx) })
+	g.Go(func() error { return a.grow(ctx) })
 	return g.Wait()
 }
 

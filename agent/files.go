@@ -50,13 +50,14 @@ func (f *nodeFiles) write(w *wanted, in inputs) error {
 	if in.lease.State == "" || in.lease.State == store.Waiting {
 		return nil
 	}
+	draining, full, err := w.withheld(in)
+	if err != nil {
+		return err
+	}
 	file := &nodefile.File{
 		Version: nodefile.Version, Node: f.node, NodeID: w.input.Self,
-		Networks: w.input.Spec.Networks(), Subnets: w.input.Subnets, Draining: w.draining,
+		Networks: w.input.Spec.Networks(), Subnets: w.input.Subnets, Draining: draining, Full: full,
 		Bridge: backends.BridgeName, BridgeMAC: backends.BridgeMAC(w.input.Self), MTU: backends.PodMTU(w.input),
-	}
-	if in.lease.State != store.Leased {
-		file.Draining = w.input.Subnets
 	}
 	if reflect.DeepEqual(file, f.written) {
 		return nil
@@ -72,6 +73,32 @@ func (f *nodeFiles) write(w *wanted, in inputs) error {
 	f.written = file
 	return nil
 }
+
+// withheld are the subnets that new pods get no address of, and why there are
+// no further ones (nodefile.File). A leased subnet is offered once its slot file
+// is open, and no more once it is closed.
+func (w *wanted) withheld(in inputs) (draining []netip.Prefix, full string, err error) {
+	switch g := in.growth; {
+	case in.lease.State != store.Leased:
+		return w.input.Subnets, "", nil
+	case g == nil:
+		return w.draining, "", nil
+	case g.known:
+		closed := func(p netip.Prefix) bool { return slices.Contains(w.draining, p) || !slices.Contains(g.open, p) }
+		for _, p := range w.input.Subnets {
+			if closed(p) {
+				draining = append(draining, p)
+			}
+		}
+		return draining, g.full, nil
+	case g.trouble != "":
+		return nil, "", fmt.Errorf("slot files: %s", g.trouble)
+	}
+	return nil, "", errNotOpen
+}
+
+// errNotOpen is the first moment's: slot files take the lock of one.
+var errNotOpen = errors.New("the slot files are not open yet")
 
 // withhold offers nothing of what an earlier life of this agent had leased:
 // another living host is this node.

@@ -17,6 +17,9 @@ type inputs struct {
 	lease    store.Lease
 	underlay kernel.Underlay
 	down     map[fabric.NodeID]bool // peers found dead by the liveness probes
+	// growth is of this node's subnets; nil: nobody watches over the slot files,
+	// and all that is leased is offered.
+	growth *growth
 	// noUnderlay says why the underlay is not known, empty when it is.
 	noUnderlay string
 }
@@ -60,6 +63,13 @@ func (b *inbox) take() inputs {
 
 func (b *inbox) setSnapshot(s *fabric.Snapshot) { b.put(func(in *inputs) { in.snapshot = s }) }
 func (b *inbox) setLease(l store.Lease)         { b.put(func(in *inputs) { in.lease = l }) }
+
+// setGrowth replaces the growth if it is another.
+func (b *inbox) setGrowth(g growth) {
+	if had := b.take().growth; had == nil || !had.equal(&g) {
+		b.put(func(in *inputs) { in.growth = &g })
+	}
+}
 
 func (b *inbox) setUnderlay(u kernel.Underlay, err error) {
 	b.put(func(in *inputs) {

@@ -102,7 +102,8 @@ func base(in backends.Input) kernel.Objects {
 }
 
 // subnets are those leased now and, as long as the fabric shows nobody else
-// as their owner, those leased before: their pods are still there.
+// as their owner, those leased before: their pods are still there. It takes a
+// word of the grower's that there are none to let go of one.
 func (w *wanted) subnets(in inputs) (all, draining []netip.Prefix) {
 	for _, s := range in.lease.Subnets {
 		if in.lease.State == store.Leased {
@@ -110,7 +111,7 @@ func (w *wanted) subnets(in inputs) (all, draining []netip.Prefix) {
 		}
 	}
 	for _, p := range w.input.Subnets {
-		if !slices.Contains(all, p) && !ownedByOther(in.snapshot, w.input.Self, p) {
+		if !slices.Contains(all, p) && !ownedByOther(in.snapshot, w.input.Self, p) && !in.left(p) {
 			draining = append(draining, p)
 		}
 	}
