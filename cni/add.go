@@ -97,7 +97,7 @@ func add(ctx context.Context, r request, s Streams) error {
 		r.log.Addrs = append(r.log.Addrs, p.Addr())
 	}
 	if err := a.connect(s); err != nil {
-		return errors.Join(err, a.abandon(files))
+		return errors.Join(err, a.abandon(err, files))
 	}
 	return nil
 }
@@ -113,20 +113,20 @@ func (a *attempt) claim() ipam.Claim {
 // unallocated explains why there is no address. That all are in use is no
 // reason to give up while the agent can lease a further subnet.
 func (a *attempt) unallocated(err error) error {
-	if !errors.Is(err, ipam.ErrFull) {
-		return fail(types.ErrIOFailure, err, "address")
+	switch {
+	case !errors.Is(err, ipam.ErrFull):
+		return fail(types.ErrIOFailure, err, "attach %s", a.Interface)
+	case a.node.Full == "":
+		return types.NewError(types.ErrTryAgainLater, oneLine(fmt.Sprintf("attach %s: %v; weftd leases a further subnet", a.Interface, err)), "")
 	}
-	if a.node.Full == "" {
-		return types.NewError(types.ErrTryAgainLater, oneLine("address: "+err.Error()+"; weftd leases a further subnet"), "")
-	}
-	return fail(codeFull, err, "address: no further subnet (%s)", a.node.Full)
+	return fail(codeFull, fmt.Errorf("%w; no further subnet: %s", err, a.node.Full), "attach %s", a.Interface)
 }
 
 // forget gives up what an earlier ADD of the same attachment, with no DEL since,
-// had of addresses: its interface has made way for this one (Vacant).
+// had: its interface has made way for this one (Vacant).
 func (a *attempt) forget(ctx context.Context, files *ipam.Slots) error {
 	_, err := files.Release(ctx, a.Attachment)
-	return errors.Join(err, record.Remove(a.conf.RunDir, a.Attachment))
+	return errors.Join(err, plumb.Unguard(a.Attachment), record.Remove(a.conf.RunDir, a.Attachment))
 }
 
 // connect makes the record and the pod's interfaces and answers the runtime.
@@ -153,10 +153,14 @@ func (a *attempt) connect(s Streams) error {
 // abandon takes back what a failed ADD has made. The address is not given away
 // while an interface may have it: if that cannot be removed, the agent's sweep
 // and the next DEL find both.
-func (a *attempt) abandon(files *ipam.Slots) error {
-	gone, err := detach(a.Attachment)
-	if !gone {
-		return err
+func (a *attempt) abandon(cause error, files *ipam.Slots) error {
+	var err error
+	// An interface that was there first is not this ADD's to remove.
+	if explain(cause).Code != codeTaken {
+		var gone bool
+		if gone, err = detach(a.Attachment); !gone {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience) // the request's own may be over
 	defer cancel()
