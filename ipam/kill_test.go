@@ -19,19 +19,21 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/internal/testns"
 )
 
 // The test binary is started again as a worker by these.
 const (
-	workerEnv = "WEFT_IPAM_WORKER" // "calls" or "dense"
+	workerEnv = "WEFT_IPAM_WORKER" // "calls", "dense" or "hold"
 	dirEnv    = "WEFT_IPAM_DIR"
 	seedEnv   = "WEFT_IPAM_SEED" // also the worker's number
 )
 
 func TestMain(m *testing.M) {
-	work := map[string]func(s *Slots, seed uint64) error{"calls": workCalls, "dense": workDense}[os.Getenv(workerEnv)]
+	work := map[string]func(s *Slots, seed uint64) error{"calls": workCalls, "dense": workDense, "hold": workHold}[os.Getenv(workerEnv)]
 	if work == nil {
-		os.Exit(m.Run())
+		os.Exit(testns.Main(m))
 	}
 	s, err := NewSlots(os.Getenv(dirEnv), Options{})
 	seed, err2 := strconv.ParseUint(os.Getenv(seedEnv), 10, 64)
@@ -40,6 +42,17 @@ func TestMain(m *testing.M) {
 	}
 	fmt.Fprintln(os.Stderr, "worker:", err)
 	os.Exit(1)
+}
+
+// workHold takes the lock, says so and keeps it.
+func workHold(s *Slots, _ uint64) error {
+	if _, err := lock(bg, s.dir); err != nil {
+		return err
+	}
+	fmt.Println()
+	for {
+		_ = unix.Pause()
+	}
 }
 
 // start runs a worker; it dies with the test.
@@ -67,6 +80,21 @@ func workerPod(worker uint64, n int) Attachment {
 	return Attachment{Container: fmt.Sprintf("w%d-%d", worker, n), Interface: "eth0"}
 }
 
+// workerClaim asks for any address, for a certain one or for a pod's.
+func workerClaim(worker uint64, n int, rng *rand.Rand) Claim {
+	c := Claim{Attachment: workerPod(worker, n), Network: "n"}
+	switch rng.IntN(3) {
+	case 0:
+		c.Pod, c.Sticky = fmt.Sprintf("w%d/%d", worker, rng.IntN(podsPerWorker)), true
+	case 1:
+		c.Want = []netip.Addr{killSubnets[0].Addr().Next().Next()}
+		for range rng.IntN(100) {
+			c.Want[0] = c.Want[0].Next()
+		}
+	}
+	return c
+}
+
 // workCalls allocates and releases at random through the API and says so: "?"
 // before and "!" after each operation.
 func workCalls(s *Slots, worker uint64) error {
@@ -83,7 +111,11 @@ func workCalls(s *Slots, worker uint64) error {
 			delete(has, n)
 			continue
 		}
-		g, err := s.Allocate(bg, Claim{Attachment: workerPod(worker, n)}, killSubnets)
+		g, err := s.Allocate(bg, workerClaim(worker, n, rng), killSubnets)
+		if errors.Is(err, ErrInUse) {
+			fmt.Printf("! %d -\n", n)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -258,6 +290,21 @@ func workDense(s *Slots, worker uint64) error {
 				note.put64((1+n)*8, uint64(slot))
 			case rng.IntN(3) == 0:
 				b.renew(slot, pods[n])
+			case rng.IntN(3) == 0:
+				// Moves to the next address, if that is free: released and taken, as
+				// two operations.
+				p := picker{owner: pods[n], want: b.addr(max(firstSlot, (slot+1)%b.slots)), books: []*book{b}}
+				at, err := p.pick()
+				if errors.Is(err, ErrInUse) {
+					break
+				}
+				if err == nil {
+					_, err = p.occupy(at)
+				}
+				if err != nil {
+					return err
+				}
+				note.put64((1+n)*8, uint64(at.slot))
 			default:
 				if err := b.release(slot); err != nil {
 					return err
