@@ -113,7 +113,7 @@ func (s *sweeper) mend(ctx context.Context) error {
 	}
 	f := &findings{log: s.log, said: s.said}
 	adopted := s.adopt(ctx, host, f)
-	freed, err := s.pass.Pass(ctx, host.Links)
+	freed, err := s.pass.Pass(ctx, host.Links, host.InUse)
 	for _, slot := range freed {
 		s.log.WithFields(logrus.Fields{"address": slot.Addr, "container": slot.Container, "pod": slot.Pod}).Info("freed the address of a pod that is gone")
 	}

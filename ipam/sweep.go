@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -26,12 +27,16 @@ type suspect struct {
 // NewSweeper returns a sweeper for the slots of a run directory.
 func NewSweeper(s *Slots) *Sweeper { return &Sweeper{slots: s} }
 
-// Pass frees the slots that had neither their host interface nor their
-// namespace at this pass and at the one before, and returns them. links holds
-// the names of the host's interfaces, read since the last pass; nil is refused,
-// because not knowing is not the same as none. The time between passes must be
-// longer than an ADD takes.
-func (w *Sweeper) Pass(ctx context.Context, links map[string]bool) ([]Slot, error) {
+// Pass frees the slots that were abandoned at this pass and at the one before,
+// and returns them: those that have neither their host interface nor their
+// namespace, and those whose interface is there with other addresses. (An ADD
+// that follows another without a DEL may get a new one while the subnet of the
+// old one drains; and Adopt may be told of what is just being released.) links
+// holds the names of the host's interfaces and uses the addresses that are
+// marked on them, read since the last pass; nil links are refused, because not
+// knowing is not the same as none. The time between passes must be longer than
+// an ADD takes.
+func (w *Sweeper) Pass(ctx context.Context, links map[string]bool, uses []Use) ([]Slot, error) {
 	if links == nil {
 		return nil, errors.New("sweep without the list of interfaces")
 	}
@@ -39,12 +44,18 @@ func (w *Sweeper) Pass(ctx context.Context, links map[string]bool) ([]Slot, erro
 	if err != nil {
 		return nil, err
 	}
+	has := map[Attachment][]netip.Addr{}
+	for _, u := range uses {
+		has[u.Attachment] = append(has[u.Attachment], u.Addr)
+	}
 	abandoned := map[suspect]bool{}
 	var freed []Slot
 	for _, slot := range slots {
 		id := suspect{addr: slot.Addr, serial: slot.serial}
+		marked := has[slot.Attachment]
+		elsewhere := len(marked) > 0 && !slices.Contains(marked, slot.Addr)
 		switch {
-		case !slot.InUse || links[slot.HostInterface()] || slot.namespaceLives():
+		case !slot.InUse || !elsewhere && (links[slot.HostInterface()] || slot.namespaceLives()):
 		case w.suspects[id]:
 			freed = append(freed, slot)
 		default:

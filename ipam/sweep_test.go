@@ -41,7 +41,7 @@ func TestSweep(t *testing.T) {
 	w := NewSweeper(s)
 	pass := func(want ...string) {
 		t.Helper()
-		freed, err := w.Pass(bg, links)
+		freed, err := w.Pass(bg, links, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func TestSweep(t *testing.T) {
 			t.Errorf("freed (-want +got):\n%s", diff)
 		}
 	}
-	if _, err := w.Pass(bg, nil); err == nil {
+	if _, err := w.Pass(bg, nil, nil); err == nil {
 		t.Error("a sweep that knows no interfaces was not refused")
 	}
 	pass()
@@ -115,6 +115,29 @@ func TestHostInterfaceNames(t *testing.T) {
 	for _, name := range []string{"weft0", "weft.1", "veth0123456789a", "weft0123456789", "weft0123456789g"} {
 		if IsHostInterface(name) {
 			t.Errorf("%q counts as a pod's interface", name)
+		}
+	}
+}
+
+// TestSweepOfAnotherAddress: an interface that is marked with other addresses
+// does not keep one that the attachment had before; one with no mark keeps all.
+func TestSweepOfAnotherAddress(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	old, now := netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.0.1.0/24")
+	for _, subnet := range []netip.Prefix{old, now} {
+		allocate(t, s, pod(0), subnet)
+		allocate(t, s, pod(1), subnet)
+	}
+	links := map[string]bool{pod(0).HostInterface(): true, pod(1).HostInterface(): true}
+	uses := []Use{{Attachment: pod(0), Addr: netip.MustParseAddr("10.0.1.2")}}
+	w := NewSweeper(s)
+	for n, want := range []int{0, 1, 0} {
+		freed, err := w.Pass(bg, links, uses)
+		if err != nil || len(freed) != want {
+			t.Fatalf("pass %d: freed %v, %v", n, freed, err)
+		}
+		if want == 1 && (freed[0].Attachment != pod(0) || freed[0].Addr != netip.MustParseAddr("10.0.0.2")) {
+			t.Errorf("freed %v", freed)
 		}
 	}
 }

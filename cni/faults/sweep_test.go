@@ -34,7 +34,7 @@ func (s *sweeper) pass(ctx context.Context) error {
 	if _, err := s.files.Adopt(ctx, kernel.InUse, s.node.Subnets); err != nil {
 		return err
 	}
-	if _, err := s.slots.Pass(ctx, kernel.Links); err != nil {
+	if _, err := s.slots.Pass(ctx, kernel.Links, kernel.InUse); err != nil {
 		return err
 	}
 	list, err := s.files.List(ctx)
