@@ -1,0 +1,265 @@
+package faults
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/ipam"
+)
+
+// model knows what a correct plugin may answer. Calls run in parallel, so it
+// judges only by what is certain: an address is somebody's from the end of the
+// ADD that answered it to the beginning of the next call for the same container,
+// and free from the end of the call that freed it to the beginning of the next
+// that may take it. What a call that was killed did is read from the slot files.
+type model struct {
+	mu      sync.Mutex
+	open    []netip.Prefix // subnets that new addresses come from
+	moved   time.Time      // when open last changed
+	holders map[netip.Addr]string
+	has     map[string][]netip.Addr
+	had     map[string][]netip.Addr // last
+	freed   map[netip.Addr]time.Time
+	// flying counts the calls under way: each may have taken or freed one address
+	// in each family.
+	flying int
+	faults []string
+}
+
+func newModel(open []netip.Prefix) *model {
+	return &model{
+		open: open, holders: map[netip.Addr]string{}, has: map[string][]netip.Addr{},
+		had: map[string][]netip.Addr{}, freed: map[netip.Addr]time.Time{},
+	}
+}
+
+// flight is a call under way.
+type flight struct {
+	id    string
+	began time.Time
+	want  netip.Addr   // asked for; zero: any
+	held  []netip.Addr // before
+}
+
+// begin: from now on nothing is certain of what the container has.
+func (m *model) begin(id string, want netip.Addr) flight {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flying++
+	f := flight{id: id, began: time.Now(), want: want, held: m.has[id]}
+	for _, a := range f.held {
+		delete(m.holders, a)
+	}
+	return f
+}
+
+func (m *model) fault(f flight, format string, args ...any) {
+	m.faults = append(m.faults, f.id+": "+fmt.Sprintf(format, args...))
+}
+
+// holds says what the container has at the end of a call.
+func (m *model) holds(f flight, addrs []netip.Addr) {
+	now := time.Now()
+	for _, a := range addrs {
+		if other, taken := m.holders[a]; taken {
+			m.fault(f, "got %v, which %s has", a, other)
+		}
+		m.holders[a] = f.id
+		delete(m.freed, a)
+	}
+	for _, a := range f.held {
+		if !slices.Contains(addrs, a) {
+			m.freed[a] = now
+		}
+	}
+	m.has[f.id] = addrs
+	if len(addrs) > 0 {
+		m.had[f.id] = addrs
+	}
+}
+
+// added judges an ADD that succeeded.
+func (m *model) added(f flight, addrs []netip.Addr) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flying--
+	for _, a := range addrs {
+		if f.want.IsValid() && a.Is4() == f.want.Is4() {
+			if a != f.want {
+				m.fault(f, "got %v instead of %v", a, f.want)
+			}
+			continue
+		}
+		if slices.Contains(f.held, a) || slices.Contains(m.had[f.id], a) || m.moved.After(f.began) {
+			continue
+		}
+		m.chosen(f, a)
+	}
+	m.holds(f, addrs)
+}
+
+// chosen judges an address that the plugin chose by itself.
+func (m *model) chosen(f flight, a netip.Addr) {
+	if !slices.ContainsFunc(m.open, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		m.fault(f, "got %v of a subnet that is draining", a)
+		return
+	}
+	freed, used := m.freed[a]
+	if !used || !freed.Before(f.began) || time.Since(freed) > ipam.Quarantine {
+		return // never used as far as is certain, or long enough ago
+	}
+	if never := m.neverUsed(fabric.FamilyOf(a)) - m.flying - 1; never > 0 {
+		m.fault(f, "got %v, freed %v ago, while %d were never used", a, time.Since(freed), never)
+	}
+	older := 0
+	for b, at := range m.freed {
+		const slack = 50 * time.Millisecond // freed is the end of a call, which freed it somewhat earlier
+		if b.Is4() == a.Is4() && m.inOpen(b) && at.Before(f.began) && at.Before(freed.Add(-slack)) {
+			older++
+		}
+	}
+	// Calls under way may have taken some of them, and calls as long as the
+	// difference of two ends may have crossed.
+	if older > 2*(m.flying+1) {
+		m.fault(f, "got %v, freed %v ago, while %d have been free for longer", a, time.Since(freed), older)
+	}
+}
+
+func (m *model) inOpen(a netip.Addr) bool {
+	return slices.ContainsFunc(m.open, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// neverUsed counts a family's addresses that nobody is known to have had.
+func (m *model) neverUsed(f fabric.Family) int {
+	n := 0
+	for _, p := range m.open {
+		if fabric.FamilyOf(p.Addr()) == f {
+			n += room(p)
+		}
+	}
+	for a := range m.holders {
+		if fabric.FamilyOf(a) == f && m.inOpen(a) {
+			n--
+		}
+	}
+	for a := range m.freed {
+		if fabric.FamilyOf(a) == f && m.inOpen(a) {
+			n--
+		}
+	}
+	return n
+}
+
+// room is how many pods a small subnet has addresses for: all but its own, the
+// gateway's and, in IPv4, the broadcast address.
+func room(p netip.Prefix) int {
+	n := 1<<(p.Addr().BitLen()-p.Bits()) - 2
+	if p.Addr().Is4() {
+		n--
+	}
+	return n
+}
+
+// full judges an ADD that was refused because nothing was free.
+func (m *model) full(f flight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	free := map[fabric.Family]int{}
+	for _, p := range m.open {
+		free[fabric.FamilyOf(p.Addr())] += room(p)
+	}
+	for a := range m.holders {
+		if m.inOpen(a) {
+			free[fabric.FamilyOf(a)]--
+		}
+	}
+	if !m.moved.After(f.began) && free[fabric.IPv4] > m.flying && free[fabric.IPv6] > m.flying {
+		m.fault(f, "was told that nothing is free; %v are", free)
+	}
+}
+
+// refused judges an ADD that was refused because the address was in use.
+func (m *model) refused(f flight, slots []ipam.Slot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	since := time.Since(f.began)
+	for _, s := range slots {
+		if s.Addr == f.want && !s.InUse && s.Age > since && !m.moved.After(f.began) {
+			m.fault(f, "was told that %v is in use; it was freed %v ago", f.want, s.Age)
+		}
+	}
+}
+
+// outside judges an ADD that was refused because the address is of no subnet
+// that takes new pods.
+func (m *model) outside(f flight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.inOpen(f.want) && !m.moved.After(f.began) {
+		m.fault(f, "was told that %v is outside %v", f.want, m.open)
+	}
+}
+
+// settled ends a call of which only the slot files can tell what it did: one
+// that was killed, or refused after it may have held an address for a moment.
+func (m *model) settled(f flight, slots []ipam.Slot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flying--
+	now := time.Now()
+	var addrs []netip.Addr
+	for _, s := range slots {
+		if s.InUse && s.Attachment == attachment(f.id) {
+			addrs = append(addrs, s.Addr)
+		}
+	}
+	m.holds(f, addrs)
+	for _, s := range slots {
+		if _, taken := m.holders[s.Addr]; s.InUse || taken {
+			continue
+		}
+		if at := now.Add(-s.Age); at.After(m.freed[s.Addr]) {
+			m.freed[s.Addr] = at
+		}
+	}
+}
+
+// deleted judges nothing: after a DEL the container has nothing.
+func (m *model) deleted(f flight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flying--
+	m.holds(f, nil)
+	delete(m.has, f.id)
+}
+
+// move makes the subnets that new addresses come from others.
+func (m *model) move(open []netip.Prefix) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.open, m.moved = open, time.Now()
+}
+
+// attached is what each container has, while nothing is under way.
+func (m *model) attached() map[string][]netip.Addr {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string][]netip.Addr{}
+	for id, addrs := range m.has {
+		if len(addrs) > 0 {
+			out[id+"/eth0"] = addrs
+		}
+	}
+	return out
+}
+
+// judgement returns what was wrong so far.
+func (m *model) judgement() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.faults)
+}
