@@ -1,8 +1,8 @@
 // Package cli is the command line, `weft`: what operators type. Each command
-// reads the node's own configuration to find etcd or the agent's socket, asks
-// the store or the agent, and prints. It holds no knowledge of its own about
-// the fabric: what is valid and what may change is package config's to say,
-// what is written and how is package store's.
+// reads the node's own configuration to find etcd, the agent's socket or the
+// files that the CNI plugin writes, asks or reads these, and prints. It holds no
+// knowledge of its own about the fabric: what is valid and what may change is
+// package config's to say, what is written and how is package store's.
 //
 // What a command prints on standard output is its result, on standard error
 // are notes and at most one line of error. The exit codes are an interface:

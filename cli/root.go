@@ -81,7 +81,7 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(
 		a.applyCommand(), a.diffCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(),
-		a.statusCommand(), a.peersCommand(), a.nodesCommand(), a.leasesCommand(), a.bgpCommand(), a.migrateCommand(),
+		a.statusCommand(), a.peersCommand(), a.podsCommand(), a.ipCommand(), a.nodesCommand(), a.leasesCommand(), a.bgpCommand(), a.migrateCommand(),
 		a.leaseCommand(), a.nodeCommand(), a.holdCommand(),
 		a.configCommand(), a.versionCommand(),
 	)
