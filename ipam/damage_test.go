@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -261,6 +262,8 @@ func FuzzSlotFile(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0}, uint32(offFreeHead))
 	f.Add([]byte{9}, uint32(pageSize))
 	f.Add([]byte{3, 0, 0, 0, 0xfc, 0xff, 0xff, 0xff}, uint32(offIntent))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff}, uint32(offClosed))
+	f.Add([]byte{0}, uint32(offChunks))
 	subnet := netip.MustParsePrefix("10.0.0.0/28")
 	kernel := Use{Attachment: pod(0), Addr: netip.MustParseAddr("10.0.0.7")}
 	f.Fuzz(func(t *testing.T, data []byte, at uint32) {
@@ -285,14 +288,24 @@ func FuzzSlotFile(f *testing.F) {
 			t.Fatal(err)
 		}
 		s := open(t, dir, Options{InUse: func() ([]Use, error) { return []Use{kernel}, nil }})
+		if _, err := s.Counts(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := s.List(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		seen := map[netip.Addr]bool{}
 		for n := 20; n < 36; n++ {
-			g, err := s.Allocate(t.Context(), Claim{Attachment: pod(n)}, []netip.Prefix{subnet})
-			if errors.Is(err, ErrFull) {
+			c := Claim{Attachment: pod(n), Pod: "p", Sticky: n%3 == 0}
+			if n%3 == 1 {
+				c.Want = addrs(fmt.Sprintf("10.0.0.%d", n-20))
+			}
+			g, err := s.Allocate(t.Context(), c, []netip.Prefix{subnet})
+			if errors.Is(err, ErrFull) || errors.Is(err, ErrClosed) {
 				break
+			}
+			if n%3 == 1 && (errors.Is(err, ErrInUse) || errors.Is(err, ErrReserved)) {
+				continue
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -294,4 +295,39 @@ func openFiles(t *testing.T, path string) (n int) {
 		}
 	}
 	return n
+}
+
+// TestManyAtOnce has goroutines, each with Slots of its own, fill a subnet to
+// the last address.
+func TestManyAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	var mu sync.Mutex
+	got := map[netip.Prefix]Attachment{}
+	var wg sync.WaitGroup
+	for w := range 16 {
+		s := open(t, dir, Options{})
+		wg.Go(func() {
+			for n := range 8 { // 128 want one of the 125 that a /25 has
+				p := workerPod(uint64(w), n)
+				g, err := s.Allocate(t.Context(), Claim{Attachment: p}, killSubnets[:1])
+				mu.Lock()
+				switch {
+				case errors.Is(err, ErrFull):
+				case err != nil:
+					t.Error(err)
+				default:
+					if holder, taken := got[g.Addrs[0]]; taken {
+						t.Errorf("%v for %v and %v", g.Addrs[0], holder, p)
+					}
+					got[g.Addrs[0]] = p
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(got) != 125 {
+		t.Errorf("%d addresses handed out, want 125", len(got))
+	}
+	check(t, open(t, dir, Options{}), killSubnets[0])
 }
