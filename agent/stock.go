@@ -65,7 +65,7 @@ func (s *stock) lacks(spec fabric.AddressSpec, f fabric.Family, denied string) l
 	case n >= spec.MaxSubnets:
 		return lack{reason: fmt.Sprintf("the node has %d %s subnets, as many as spec.addresses.maxSubnets allows", n, f), needed: s.low(spec)}
 	}
-	return lack{reason: denied, needed: s.low(spec)}
+	return lack{reason: denied, needed: denied != "" && s.low(spec)}
 }
 
 // spare is a subnet that is not needed, and from when on it may go; invalid:
