@@ -32,6 +32,21 @@ func (p promise) compare(s plumb.Sockets, a ipam.Attachment) error {
 	if err != nil {
 		return err
 	}
+	if err := p.compareEnds(a, bridge, host, pod); err != nil {
+		return err
+	}
+	if err := p.comparePort(host); err != nil {
+		return err
+	}
+	if err := p.compareGuard(a, pod); err != nil {
+		return err
+	}
+	return p.compareAddrs(s, pod)
+}
+
+// compareEnds checks that the pod's interface is up, is the one that it was
+// given, and leads to the bridge; nil is one that is not there.
+func (p promise) compareEnds(a ipam.Attachment, bridge *plumb.Link, host, pod *plumb.Port) error {
 	switch {
 	case host == nil:
 		return fmt.Errorf("host interface %s is gone", p.host)
@@ -41,20 +56,14 @@ func (p promise) compare(s plumb.Sockets, a ipam.Attachment) error {
 		return fmt.Errorf("host interface %s is down", p.host)
 	case pod == nil:
 		return fmt.Errorf("interface %s is gone", a.Interface)
-	case pod.Kind != "veth" || pod.Peer != host.Index:
+	case pod.Kind != "veth" || pod.Peer != host.Index || host.Peer != pod.Index:
 		return fmt.Errorf("interface %s is not the other end of %s", a.Interface, p.host)
 	case !pod.Up:
 		return fmt.Errorf("interface %s is down", a.Interface)
 	case p.mac != "" && !strings.EqualFold(pod.MAC.String(), p.mac):
 		return fmt.Errorf("interface %s has address %s, was given %s", a.Interface, pod.MAC, p.mac)
 	}
-	if err := p.comparePort(host); err != nil {
-		return err
-	}
-	if err := p.compareGuard(a, pod); err != nil {
-		return err
-	}
-	return p.compareAddrs(s, pod)
+	return nil
 }
 
 // compareGuard checks that the pod is kept to its addresses, and that its guard
@@ -117,12 +126,9 @@ func forwards(a netip.Addr, bridge string) error {
 
 // comparePort checks what the bridge does with the pod's port.
 func (p promise) comparePort(host *plumb.Port) error {
-	switch host.State {
-	case plumb.PortBlocked:
-		return fmt.Errorf("bridge %s blocks port %s: spanning tree", p.bridge, p.host)
-	case plumb.PortDisabled:
+	if host.State == plumb.PortDisabled || host.State == plumb.PortBlocked {
 		// Both ends are up: the bridge hears of the carrier a moment later.
-		return fmt.Errorf("bridge %s has port %s disabled: %w", p.bridge, p.host, errSettling)
+		return fmt.Errorf("bridge %s has port %s %s: %w", p.bridge, p.host, host.State, errSettling)
 	}
 	if r := p.record; r != nil && (host.Hairpin != r.Hairpin || host.Isolated != r.Isolated) {
 		return fmt.Errorf("port %s has hairpin %t and isolated %t, was given %t and %t", p.host, host.Hairpin, host.Isolated, r.Hairpin, r.Isolated)

@@ -17,12 +17,22 @@ const MaxPorts = 1<<10 - 1
 // PortState is what the spanning tree lets a bridge's port do (linux/if_bridge.h).
 type PortState byte
 
-// The states of a port. Listening and learning pass by themselves.
+// The states of a port. Those in between pass by themselves.
 const (
-	PortDisabled   PortState = 0
-	PortForwarding PortState = 3
-	PortBlocked    PortState = 4
+	PortDisabled PortState = iota
+	PortListening
+	PortLearning
+	PortForwarding
+	PortBlocked
 )
+
+func (s PortState) String() string {
+	names := [...]string{"disabled", "listening", "learning", "forwarding", "blocked"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("state %d", byte(s))
+}
 
 // Port is a veth interface: where its other end is and, on the host, what the
 // bridge makes of it.
