@@ -34,9 +34,11 @@ BENCHPATHSFLAGS ?=
 BENCHCNIFLAGS ?=
 SOAKFLAGS ?=
 
-# The real peers that tests talk to and the tools they look at the kernel with.
+# The real peers that tests talk to, the runtimes that call the plugin, and the
+# tools they look at the kernel with. One of several that will do: a/b.
 TEST_PACKAGES = etcd-server etcd-client iproute2 iputils-ping nftables tcpdump containernetworking-plugins \
-	frr bird2 gobgpd tshark
+	frr bird2 gobgpd tshark \
+	podman buildah containerd/containerd.io runc/containerd.io iptables busybox-static
 
 .PHONY: help
 help: ## list the targets

@@ -6,9 +6,12 @@ package testns
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -26,6 +29,11 @@ const forbidden = 75
 // LeftOut begins the message of every test that is skipped because no
 // namespace can be had; the test report counts these and accepts no others.
 const LeftOut = "left out: no network namespace can be had here"
+
+// NeedsRoot begins the message of every test that is skipped because it wants
+// more than a user namespace has: many user ids, and cgroups to write to. The
+// test report accepts it as well.
+const NeedsRoot = "left out: container runtimes need root of the machine"
 
 // Main runs the tests of a package that needs namespaces: directly as root,
 // otherwise again in a user namespace where this user is root. Call it from
@@ -83,6 +91,21 @@ func New(t testing.TB) {
 	if err != nil {
 		t.Fatalf("lo up: %v", err)
 	}
+}
+
+// Root is New for tests that need the machine's root, whose user ids are all
+// there are, and not that of a user namespace.
+func Root(t testing.TB) {
+	t.Helper()
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []string{"0", "0", fmt.Sprint(uint32(math.MaxUint32))} // user_namespaces(7)
+	if fields := strings.Fields(string(ids)); os.Geteuid() != 0 || !slices.Equal(fields, all) {
+		t.Skipf("%s: user %d of %s", NeedsRoot, os.Geteuid(), strings.Join(fields, " "))
+	}
+	New(t)
 }
 
 // Run runs a program in the test's namespace and fails the test if it fails.

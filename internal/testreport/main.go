@@ -2,8 +2,9 @@
 // wants it: a line per package, the whole output of whatever failed, and at
 // the end one line with the sums. It is what decides whether `make test` has
 // passed: a test that was skipped counts as failed, unless it says that it was
-// left out because no network namespace can be had (testns.LeftOut), and so
-// does a run in which nothing ran. Only the Makefile calls it:
+// left out because no network namespace can be had (testns.LeftOut) or because
+// it needs root (testns.NeedsRoot), and so does a run in which nothing ran.
+// Only the Makefile calls it:
 //
 //	go test -json ./... | go run ./internal/testreport
 package main

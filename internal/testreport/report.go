@@ -192,10 +192,10 @@ func (r *report) finish() bool {
 // message finds what a test said through t.Log, t.Skip and the like.
 var message = regexp.MustCompile(`(?m)^\s+\S+\.go:\d+: (.*)$`)
 
-// leftOut looks in a skipped test's output for the one reason that is allowed.
+// leftOut looks in a skipped test's output for one of the reasons that are allowed.
 func leftOut(output string) (reason string, ok bool) {
 	for _, m := range message.FindAllStringSubmatch(output, -1) {
-		if strings.HasPrefix(m[1], testns.LeftOut) {
+		if strings.HasPrefix(m[1], testns.LeftOut) || strings.HasPrefix(m[1], testns.NeedsRoot) {
 			return m[1], true
 		}
 	}

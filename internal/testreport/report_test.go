@@ -27,6 +27,8 @@ func TestAgainstGoTest(t *testing.T) {
 			"FAIL: 0 passed, 1 failed, 0 skipped", "the first word"},
 		{"left out is counted", `func TestA(t *testing.T) { t.Skip("` + testns.LeftOut + `: EPERM") }` + "\n" + `func TestB(t *testing.T) {}`,
 			"PASS: 1 passed, 0 failed, 1 skipped: 1 " + testns.LeftOut + ": EPERM", ""},
+		{"needs root is counted", `func TestA(t *testing.T) { t.Skip("` + testns.NeedsRoot + `") }` + "\n" + `func TestB(t *testing.T) {}`,
+			"PASS: 1 passed, 0 failed, 1 skipped: 1 " + testns.NeedsRoot, ""},
 		{"any other skip fails", `func TestA(t *testing.T) { t.Skip("not today") }` + "\n" + `func TestB(t *testing.T) {}`,
 			"FAIL: 1 passed, 1 failed, 0 skipped", "not today"},
 		{"everything left out is no pass", `func TestA(t *testing.T) { t.Skip("` + testns.LeftOut + `") }`,
