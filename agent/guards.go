@@ -52,13 +52,15 @@ func (s *sweeper) syncGuards() error {
 		}
 		return wantedGuards(records), nil // a port whose record is broken keeps what it has
 	})
-	if errors.Is(err, plumb.ErrNoGuard) && !anyGuarded(records) {
+	guarded := countGuarded(records)
+	if errors.Is(err, plumb.ErrNoGuard) && guarded == 0 {
 		return nil
 	}
 	if n := s.drifted(repair, records); n > 0 {
 		s.swept.guards.Add(uint64(n))
 		s.log.WithFields(logrus.Fields{"kind": kindGuard, "objects": n}).Warn("repaired what somebody else had changed")
 	}
+	s.guarded = s.guarded || err == nil && guarded > 0
 	return err
 }
 
@@ -73,36 +75,37 @@ func wantedGuards(records []*record.Record) (w plumb.Wanted) {
 	return w
 }
 
-func anyGuarded(records []*record.Record) bool {
+func countGuarded(records []*record.Record) (n int) {
 	for _, r := range records {
 		if r.Guarded {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 // drifted is how much of a repair was somebody else's doing. A pod that comes
 // has a record before it has a guard, and one that goes has it for longer: what
-// may be theirs does not count.
+// may be theirs does not count, nor does the table that the first pod brings.
 func (s *sweeper) drifted(r plumb.Repair, records []*record.Record) int {
-	switch {
-	case r.Rebuilt:
-		return 1 + r.Added
-	case r.Added == 0:
+	if r.Added == 0 && !r.Rebuilt {
 		return 0
 	}
-	n := r.Added
+	plugins := 0 // how many of them a plugin may be at work on
 	for _, rec := range records {
 		if !rec.Guarded {
 			continue
 		}
 		now, err := record.Read(s.runDir, rec.Attachment())
 		if err != nil || !now.Created.Equal(rec.Created) || time.Since(rec.Created) < confirmAfter {
-			n--
+			plugins++
 		}
 	}
-	return max(n, 0)
+	n := max(r.Added-plugins, 0)
+	if r.Rebuilt && (s.guarded || n > 0) {
+		n++
+	}
+	return n
 }
 
 // kindGuard is what a guard is called among the kinds of repaired objects.

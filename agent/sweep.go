@@ -37,6 +37,7 @@ type sweeper struct {
 	keep    func() []netip.Prefix // the node's subnets, nil: not known
 	last    string                // the error last logged
 	said    map[string]bool       // of findings that last, what is logged
+	guarded bool                  // the guards of pods have been put in place
 	swept   *swept
 }
 
