@@ -225,6 +225,7 @@ func TestHalfDone(t *testing.T) {
 		{"renewal half written", func(b *book) {
 			b.begin(3 | renewing)
 			b.putText(b.at(3)+slotNetns, maxNetns, "/proc/1/ns")
+			b.put64(b.at(3)+slotNetwork, 77)
 			garble(b)
 		}, []string{"10.0.0.2", "10.0.0.3", "10.0.0.4"}},
 	}
@@ -244,6 +245,9 @@ func TestHalfDone(t *testing.T) {
 			for _, s := range list {
 				if s.InUse {
 					got = append(got, s.Addr.String())
+				}
+				if known, _ := s.InNetwork("n"); known || s.NetnsPath != "" {
+					t.Errorf("%+v has what a dead process was writing", s)
 				}
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" || len(d.notes) != 0 {
@@ -319,32 +323,40 @@ func FuzzSlotFile(f *testing.F) {
 	})
 }
 
-// TestBadLink: links are not summed; one that leads to a slot in use must not
-// hand it out.
+// TestBadLink: links are not summed; one that leads astray hands out nothing
+// that is in use and loses nothing that is free.
 func TestBadLink(t *testing.T) {
 	subnet := netip.MustParsePrefix("10.0.0.0/29") // .2 to .6
-	var notes []string
-	s := open(t, t.TempDir(), Options{Note: func(_, reason string) { notes = append(notes, reason) }})
-	for n := range 5 {
-		allocate(t, s, pod(n), subnet)
+	for _, tt := range []struct {
+		name string
+		bend func(b *book)
+		want []netip.Addr // asked for by the first of two
+		got  []string
+	}{
+		{"next", func(b *book) { b.put32(b.at(3)+slotNext, 5) }, nil, []string{"10.0.0.3", "10.0.0.4"}},
+		{"previous", func(b *book) { b.put32(b.at(4)+slotPrev, 6) }, addrs("10.0.0.4"), []string{"10.0.0.4", "10.0.0.3"}},
+		{"previous, far out", func(b *book) { b.put32(b.at(4)+slotPrev, 1<<31) }, addrs("10.0.0.4"), []string{"10.0.0.4", "10.0.0.3"}},
+		{"chain", func(b *book) { b.put32(b.bucket(pod(1).key()), 0) }, addrs("10.0.0.3"), []string{"10.0.0.3", "10.0.0.4"}},
+		{"chain in a circle", func(b *book) { b.put32(b.at(3)+slotChain, 3) }, addrs("10.0.0.4"), []string{"10.0.0.4", "10.0.0.3"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := open(t, t.TempDir(), Options{})
+			for n := range 5 {
+				allocate(t, s, pod(n), subnet)
+			}
+			release(t, s, pod(1)) // slots 3 and 4 are free, in this order
+			release(t, s, pod(2))
+			if err := withBook(s, subnet, func(b *book) error { tt.bend(b); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			got := claim(t, s, Claim{Attachment: pod(1), Want: tt.want}, subnet)
+			got = append(got, claim(t, s, Claim{Attachment: pod(11)}, subnet)...)
+			if diff := cmp.Diff(tt.got, got); diff != "" {
+				t.Errorf("handed out (-want +got):\n%s", diff)
+			}
+			check(t, s, subnet)
+		})
 	}
-	release(t, s, pod(1)) // slots 3 and 4 are free, in this order
-	release(t, s, pod(2))
-	err := withBook(s, subnet, func(b *book) error {
-		b.put32(b.at(3)+slotNext, 5)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for n := 10; n < 12; n++ {
-		got = append(got, allocate(t, s, pod(n), subnet).Addrs[0].Addr().String())
-	}
-	if diff := cmp.Diff([]string{"10.0.0.3", "10.0.0.4"}, got); diff != "" || len(notes) != 1 {
-		t.Errorf("notes %q, handed out (-want +got):\n%s", notes, diff)
-	}
-	check(t, s, subnet)
 }
 
 // TestFreshIsFoundOnce: after everything was derived anew, finding out that no

@@ -113,12 +113,7 @@ func (b *book) settle() error {
 	if word != intentWord(uint32(word)) || slot != 0 && !b.usable(slot) {
 		return b.corrupt("intent word names no slot")
 	}
-	if slot != 0 {
-		// Not only where the chunk's bit is missing: it may be set, or not, by
-		// the one that died.
-		if err := b.back(slot); err != nil {
-			return err
-		}
+	if slot != 0 { // it has its disk space: that comes before the intent
 		if uint32(word)&renewing != 0 {
 			b.describe(slot, &owner{})
 			b.write(slot, stateUsed, nil)
