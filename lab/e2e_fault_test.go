@@ -185,6 +185,28 @@ func TestTamperingIsRepaired(t *testing.T) {
 			t.Errorf("no repair of kind %s is counted: %v", kind, s.Repaired)
 		}
 	}
+	must(t, await(ctx, "the guards of pods to be repaired", func() error { return guardsRepaired(ctx, h) }))
+}
+
+// guardsRepaired takes the guards of a host's pods away until a repair has been
+// counted, and reports whether they are all there again. (The table that comes
+// with the first pods is no repair.)
+func guardsRepaired(ctx context.Context, h *Host) error {
+	s, err := h.Agent.Status(ctx)
+	if err != nil {
+		return err
+	}
+	ports, err := h.Run(ctx, "nft", "list", "set", "bridge", "weft", "ports")
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(ports, `"weft`); n != 2 {
+		return fmt.Errorf("%d ports are guarded, want those of both pods: %s", n, ports)
+	}
+	if s.Repaired["guard"] == 0 {
+		return errors.Join(h.Tamper(ctx, "nft", "delete", "table", "bridge", "weft"), errors.New("no repair of kind guard is counted yet"))
+	}
+	return nil
 }
 
 func TestNodeJoins(t *testing.T) {
