@@ -15,11 +15,16 @@ func (w *ways) adopt(held func(kernel.RouteKey) (kernel.Route, bool), peers []*f
 			continue
 		}
 		for _, f := range fabric.Families {
+			adopted := false
 			for prefix := range p.SubnetsOf(f) {
 				r, ok := held(kernel.RouteKey{Dst: prefix, Metric: kernel.Metric})
-				if path := w.leadsBy(r.Nexthop, p, f); ok && path.Kind != "" {
+				path := w.leadsBy(r.Nexthop, p, f)
+				if ok && path.Kind == fabric.PathBGP {
+					w.leave(prefix)
+				}
+				if ok && path.Kind != "" && !adopted {
 					w.adoptPath(p.ID, f, inForce{path, r.MTU})
-					break
+					adopted = true
 				}
 			}
 		}

@@ -70,6 +70,9 @@ func (w *ways) keep(l *learnt) (changed bool) {
 	}
 	changed = w.keeping != keeping
 	w.keeping = keeping
+	if keeping == (fabric.PerFamily[bool]{}) {
+		w.left = nil
+	}
 	return changed
 }
 

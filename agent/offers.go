@@ -50,6 +50,9 @@ type armed struct {
 		reason backends.Reason
 	}
 	direct fabric.PerFamily[lead]
+	// routed: BGP leads to the family already. It goes on where a subnet is not
+	// announced (yet), but it begins with all or none.
+	routed fabric.PerFamily[bool]
 	// asked: an operator wants the reasons. Choices are made without.
 	asked bool
 }
@@ -90,7 +93,7 @@ func (k *facts) offers(out []paths.Offer, r backends.Remote, f fabric.Family, a 
 	}
 	own(fabric.Path{Kind: fabric.PathDirect}, a.direct.Get(f).id, a.direct.Get(f).reason)
 	if k.fib != nil {
-		out = append(out, k.bgp(r, f))
+		out = append(out, k.bgp(r, f, a.routed.Get(f)))
 	}
 	for i, o := range k.overlays {
 		own(fabric.Path{Kind: fabric.PathVXLAN, Generation: o.Generation}, a.overlay[i].via.Get(f), a.overlay[i].reason)
@@ -102,13 +105,14 @@ func (k *facts) offers(out []paths.Offer, r backends.Remote, f fabric.Family, a 
 }
 
 // bgp is the way that the routers told. Down or not, the peer's prefix is in
-// their tables for a reason.
-func (k *facts) bgp(r backends.Remote, f fabric.Family) paths.Offer {
+// their tables for a reason. When a peer leases a further subnet, the record is
+// here before the route, which is no reason to leave this way with the others.
+func (k *facts) bgp(r backends.Remote, f fabric.Family, inUse bool) paths.Offer {
 	o := paths.Offer{Path: fabric.Path{Kind: fabric.PathBGP}, Reason: "as the routers say"}
-	switch {
+	switch some, all := k.told(r.Peer, f); {
 	case !r.CanReceive(fabric.PathBGP):
 		o.Reason = "it does not route yet"
-	case !k.routed(r.Peer, f):
+	case !all && !(inUse && some):
 		o.Reason = "no peer announces all of its subnets"
 	case k.lost:
 		o.State, o.Reason = paths.Doubtful, "no BGP session is established"
@@ -118,14 +122,15 @@ func (k *facts) bgp(r backends.Remote, f fabric.Family) paths.Offer {
 	return o
 }
 
-// routed reports whether there are next hops for all subnets of a family.
-func (k *facts) routed(p *fabric.Peer, f fabric.Family) bool {
+// told reports whether there are next hops for some subnets of a family, and
+// for all.
+func (k *facts) told(p *fabric.Peer, f fabric.Family) (some, all bool) {
+	all = true
 	for prefix := range p.SubnetsOf(f) {
-		if k.fib.Via(prefix) == 0 {
-			return false
-		}
+		via := k.fib.Via(prefix) != 0
+		some, all = some || via, all && via
 	}
-	return true
+	return some, all
 }
 
 // judged is what probes found of a way.

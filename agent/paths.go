@@ -76,6 +76,7 @@ func (w *wanted) offers(p *fabric.Peer, f fabric.Family) []paths.Offer {
 	r := backends.Remote{Peer: p, Down: w.down[p.ID]}
 	a := w.ways.arm(&kernel.Objects{}, r)
 	a.asked = true
+	a.routed.Set(f, w.ways.at(p.ID).family(f).byBGP())
 	out := w.ways.offers(nil, r, f, &a)
 	for i := range out {
 		if out[i].Path.Kind == fabric.PathBGP && out[i].State != paths.Gone {

@@ -159,10 +159,7 @@ func (w *ways) target(p *fabric.Peer, f fabric.Family, path fabric.Path, plan fa
 	case fabric.PathDirect:
 		t.Hops = []kernel.Hop{{Link: w.in.Underlay.Interface, Gateway: p.Underlay.Get(f)}}
 	case fabric.PathBGP:
-		if w.fib != nil {
-			state, _ := w.fib.Route(theirs)
-			t.Hops = state.Hops
-		}
+		t.To, t.Hops = w.learntHops(p, f, t.To)
 	case fabric.PathVXLAN:
 		outer := backends.Outer(w.in.Underlay.Addrs)
 		t.Full = min(t.Full, w.in.Underlay.MTU-backends.Overhead(outer))
@@ -170,6 +167,20 @@ func (w *ways) target(p *fabric.Peer, f fabric.Family, path fabric.Path, plan fa
 		t.Hops = w.tunnel(path.Generation)
 	}
 	return t, len(t.Hops) > 0
+}
+
+// learntHops are those of BGP to the first subnet of a family that it knows, and
+// the address there that answers probes.
+func (w *ways) learntHops(p *fabric.Peer, f fabric.Family, to netip.Addr) (netip.Addr, []kernel.Hop) {
+	if w.fib == nil {
+		return to, nil
+	}
+	for prefix := range p.SubnetsOf(f) {
+		if state, _ := w.fib.Route(prefix); len(state.Hops) > 0 {
+			return prefix.Addr().Next(), state.Hops
+		}
+	}
+	return to, nil
 }
 
 // tunnel is the hop into an overlay, the same for all peers: the far end is known

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -67,6 +68,9 @@ type routed struct {
 	each      *[]uint32 // of each subnet, where they are not all led the same way; else nil
 }
 
+// byBGP reports whether BGP leads there, or did before the start.
+func (t *routed) byBGP() bool { return t.way == wayBGP || t.way == wayKept }
+
 // ids are those of routed.each, or none.
 func (t *routed) ids() []uint32 {
 	if t.each == nil {
@@ -77,7 +81,7 @@ func (t *routed) ids() []uint32 {
 
 // addTo appends the routes to the subnets of a family.
 func (t *routed) addTo(objs *kernel.Objects, p *fabric.Peer, f fabric.Family) {
-	if t.way < wayDead || t.way == wayKept {
+	if t.way < wayDead || t.way == wayKept && t.each == nil {
 		return
 	}
 	via := backends.Via{Nexthop: t.id, MTU: int(t.mtu), Unreachable: t.way == wayDead}
@@ -139,11 +143,14 @@ type ways struct {
 	// earlier one had learnt stays.
 	keeping fabric.PerFamily[bool]
 	earlier map[paths.Key]inForce
-	watch   watching
-	known   gateways
+	// left are the subnets to which an earlier life left a route by BGP.
+	left  map[netip.Prefix]struct{}
+	watch watching
+	known gateways
 
-	offered []paths.Offer  // scratch
-	spare   kernel.Objects // scratch
+	offered   []paths.Offer  // scratch: to the peer that is chosen for
+	preferred []fabric.Path  // scratch: the paths to it, best first
+	spare     kernel.Objects // scratch
 }
 
 func newWays(self fabric.Node) *ways {
@@ -196,14 +203,16 @@ func (w *ways) choose(r backends.Remote, a *armed, now time.Time) (next toPeer) 
 			continue
 		}
 		t := next.family(f)
-		if was != nil && was.family(f).way == wayKept && w.keeping.Get(f) && !w.facts.routed(r.Peer, f) {
-			t.way = wayKept
-			continue
-		}
 		if prefer == nil {
 			prefer = w.prefer(r.Peer)
+			w.preferred = prefer
 		}
+		a.routed.Set(f, was != nil && was.family(f).byBGP())
 		w.offered = w.offers(w.offered[:0], r, f, a)
+		if w.stillKept(was, r.Peer, f) {
+			t.way, t.each = wayKept, w.keptIDs(r, f)
+			continue
+		}
 		var c paths.Choice
 		c.Path, c.Next = w.chooser.Decide(paths.Key{Peer: r.ID, Family: f}, prefer, w.offered, now)
 		var silent fabric.Path
@@ -249,32 +258,11 @@ func (w *ways) lead(t *routed, c paths.Choice, r backends.Remote, f fabric.Famil
 	}
 	t.mtu = int32(w.routeMTU(paths.Key{Peer: r.ID, Family: f}, c.Path, r.Peer))
 	if t.way == wayBGP {
-		t.id, t.each = w.learntIDs(r.Peer, f, int(t.mtu))
+		t.id, t.each = w.learntIDs(r.Peer, f, int(t.mtu), w.besides(r, f))
 	} else {
 		t.id = backends.NexthopID(r.Index, f, c.Path)
 	}
 	t.heard = w.hearsay(r.ID, f, t)
-}
-
-// learntIDs are the objects by which BGP reaches the subnets of a family with
-// routes of that MTU: one id where it is the same for all.
-func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family, mtu int) (uint32, *[]uint32) {
-	id, same := uint32(0), true
-	for prefix := range p.SubnetsOf(f) {
-		via := w.fib.Size(prefix, mtu)
-		if id == 0 {
-			id = via
-		}
-		same = same && via == id
-	}
-	if same {
-		return id, nil
-	}
-	var each []uint32
-	for prefix := range p.SubnetsOf(f) {
-		each = append(each, w.fib.Size(prefix, mtu))
-	}
-	return 0, &each
 }
 
 // inForce is what the routes of an earlier life of the agent said.
