@@ -2,9 +2,7 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,30 +33,7 @@ func NewTableWatch(family uint8, table string) (*TableWatch, error) {
 // nothing is missing after them. It returns nil when ctx ends and closes the
 // watch.
 func (w *TableWatch) Run(ctx context.Context, changed func()) error {
-	defer w.conn.Close()
-	for ctx.Err() == nil {
-		there, err := w.conn.Wait(500)
-		if err != nil {
-			return err
-		}
-		if !there {
-			continue
-		}
-		select { // one transaction is told in many messages
-		case <-ctx.Done():
-			return nil
-		case <-time.After(gather):
-		}
-		kick := false
-		err = w.conn.Drain(func(m rtnl.Message) { kick = kick || w.concerns(m) })
-		if err != nil && !errors.Is(err, rtnl.ErrOverrun) {
-			return err
-		}
-		if kick || err != nil {
-			changed()
-		}
-	}
-	return nil
+	return follow(ctx, w.conn, w.concerns, changed)
 }
 
 // concerns reports whether a notification is about the table, and more than a

@@ -66,22 +66,28 @@ func defaultRoutesOnly(fd int) error {
 // default route, has changed. It returns nil when ctx ends and closes the
 // watch.
 func (w *UnderlayWatch) Run(ctx context.Context, changed func()) error {
-	defer w.conn.Close()
+	return follow(ctx, w.conn, concernsUnderlay, changed)
+}
+
+// follow calls changed when notifications came that concern somebody, and when
+// some were lost, until ctx ends; then it closes the socket.
+func follow(ctx context.Context, c *rtnl.Conn, concerns func(rtnl.Message) bool, changed func()) error {
+	defer c.Close()
 	for ctx.Err() == nil {
-		there, err := w.conn.Wait(500)
+		there, err := c.Wait(500)
 		if err != nil {
 			return err
 		}
 		if !there {
 			continue
 		}
-		select { // one change of an interface is told in many messages
+		select { // one change is told in many messages
 		case <-ctx.Done():
 			return nil
 		case <-time.After(gather):
 		}
 		kick := false
-		err = w.conn.Drain(func(m rtnl.Message) { kick = kick || concernsUnderlay(m) })
+		err = c.Drain(func(m rtnl.Message) { kick = kick || concerns(m) })
 		if err != nil && !errors.Is(err, rtnl.ErrOverrun) {
 			return err
 		}
