@@ -148,18 +148,43 @@ func (p promise) compareAddrs(s plumb.Sockets, pod *plumb.Port) error {
 			return fmt.Errorf("interface %s has lost address %s", pod.Name, a)
 		}
 	}
+	return p.compareRoutes(s, pod)
+}
+
+// compareRoutes checks that the routes are in a table that what the pod sends
+// from its addresses is looked up in.
+func (p promise) compareRoutes(s plumb.Sockets, pod *plumb.Port) error {
 	routes, err := plumb.Routes(s.Pod, pod.Index)
 	if err != nil {
 		return err
 	}
+	rules, err := plumb.Rules(s.Pod)
+	if err != nil {
+		return err
+	}
 	for _, r := range p.routes {
-		switch {
-		case slices.Contains(routes, r):
-		case r.Dst.Bits() == 0:
-			return fmt.Errorf("the default route via %s is gone", r.Gateway)
+		lost := ""
+		switch tables := routes[r]; {
+		case len(tables) == 0:
+			lost = "is gone"
+		case pod.Master == 0 && !p.reaches(rules, r.Dst, tables): // a VRF device has rules of its own
+			lost = fmt.Sprintf("is in table %d, which no rule for the pod's address leads to", tables[0])
 		default:
-			return fmt.Errorf("the route to %s via %s is gone", r.Dst, r.Gateway)
+			continue
 		}
+		if r.Dst.Bits() == 0 {
+			return fmt.Errorf("the default route via %s %s", r.Gateway, lost)
+		}
+		return fmt.Errorf("the route to %s via %s %s", r.Dst, r.Gateway, lost)
 	}
 	return nil
+}
+
+// reaches reports whether a rule sends what comes from one of the addresses of
+// the destination's family to one of the tables.
+func (p promise) reaches(rules []plumb.Rule, dst netip.Prefix, tables []uint32) bool {
+	return slices.ContainsFunc(rules, func(r plumb.Rule) bool {
+		return r.Src.Addr().Is4() == dst.Addr().Is4() && slices.Contains(tables, r.Table) &&
+			slices.ContainsFunc(p.addrs, func(a netip.Prefix) bool { return r.Src.Contains(a.Addr()) })
+	})
 }

@@ -20,7 +20,7 @@ import (
 // interface takes 16 ms, of which the kernel works for one and waits for the
 // rest until nobody can have a reference any more (net/core/dev.c,
 // netdev_run_todo); several wait as long as one does.
-const collectors = 8
+const collectors = 16
 
 // garbage is an attachment of this network that the runtime does not know, and
 // what is left of it.

@@ -173,21 +173,19 @@ type Route struct {
 	Gateway netip.Addr // not valid: none
 }
 
-// Routes lists the routes through an interface, of all tables: a later plugin of
-// a chain may have moved them into one of its own.
-func Routes(c *rtnl.Conn, index uint32) ([]Route, error) {
+// Routes lists the routes through an interface, each with its tables: a later
+// plugin of a chain may have moved them into one of its own.
+func Routes(c *rtnl.Conn, index uint32) (map[Route][]uint32, error) {
 	h := make([]byte, unix.SizeofRtMsg)
-	var out []Route
-	err := dump(c, unix.RTM_GETROUTE, h, func() { out = nil }, func(m rtnl.Message) error {
+	var out map[Route][]uint32
+	reset := func() { out = map[Route][]uint32{} }
+	err := dump(c, unix.RTM_GETROUTE, h, reset, func(m rtnl.Message) error {
 		if len(m.Data) < len(h) || m.Data[7] != unix.RTN_UNICAST {
 			return nil
 		}
-		dst := netip.IPv4Unspecified()
-		if m.Data[0] == unix.AF_INET6 {
-			dst = netip.IPv6Unspecified()
-		}
+		dst := unspecified(m.Data[0])
 		var r Route
-		var oif uint32
+		oif, table := uint32(0), uint32(m.Data[4])
 		err := rtnl.Attrs(m.Data[len(h):], func(typ uint16, v []byte) {
 			switch typ {
 			case unix.RTA_DST:
@@ -196,11 +194,13 @@ func Routes(c *rtnl.Conn, index uint32) ([]Route, error) {
 				r.Gateway = rtnl.Addr(v)
 			case unix.RTA_OIF:
 				oif = rtnl.U32(v)
+			case unix.RTA_TABLE:
+				table = rtnl.U32(v)
 			}
 		})
 		r.Dst = netip.PrefixFrom(dst, int(m.Data[1]))
 		if oif == index {
-			out = append(out, r)
+			out[r] = append(out[r], table)
 		}
 		return err
 	})
@@ -208,4 +208,45 @@ func Routes(c *rtnl.Conn, index uint32) ([]Route, error) {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	return out, nil
+}
+
+// Rule sends what comes from a source to a routing table.
+type Rule struct {
+	Src   netip.Prefix
+	Table uint32
+}
+
+// Rules lists the rules of both families that choose a table.
+func Rules(c *rtnl.Conn) ([]Rule, error) {
+	h := make([]byte, 12) // struct fib_rule_hdr, linux/fib_rules.h
+	var out []Rule
+	err := dump(c, unix.RTM_GETRULE, h, func() { out = nil }, func(m rtnl.Message) error {
+		if len(m.Data) < len(h) || m.Data[0] != unix.AF_INET && m.Data[0] != unix.AF_INET6 {
+			return nil
+		}
+		src := unspecified(m.Data[0])
+		r := Rule{Table: uint32(m.Data[4])}
+		err := rtnl.Attrs(m.Data[len(h):], func(typ uint16, v []byte) {
+			switch typ {
+			case unix.FRA_SRC:
+				src = rtnl.Addr(v)
+			case unix.FRA_TABLE:
+				r.Table = rtnl.U32(v)
+			}
+		})
+		r.Src = netip.PrefixFrom(src, int(m.Data[2]))
+		out = append(out, r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list rules: %w", err)
+	}
+	return out, nil
+}
+
+func unspecified(family byte) netip.Addr {
+	if family == unix.AF_INET6 {
+		return netip.IPv6Unspecified()
+	}
+	return netip.IPv4Unspecified()
 }
