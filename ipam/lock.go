@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +31,7 @@ func lock(ctx context.Context, dir string) (unlock func(), err error) {
 
 // lockIn is lock in a directory that exists; os.ErrNotExist if it does not.
 func lockIn(ctx context.Context, dir string) (unlock func(), err error) {
-	path := filepath.Join(dir, "lock")
+	path := dir + "/lock"
 	for {
 		fd, err := openFile(path, unix.O_RDWR|unix.O_CREAT)
 		if err != nil {

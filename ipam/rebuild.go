@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -69,7 +68,7 @@ func wrap(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-func (s *Slots) path(subnet netip.Prefix) string { return filepath.Join(s.dir, fileName(subnet)) }
+func (s *Slots) path(subnet netip.Prefix) string { return s.dir + "/" + fileName(subnet) }
 
 // book opens the book of a subnet, a new one if need be.
 func (s *Slots) book(subnet netip.Prefix) (*book, error) {
