@@ -7,41 +7,68 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/kernel/rtnl"
 )
 
 // The alias of a pod's host interface says whose it is and which addresses it
-// carries, so that neither depends on a file:
+// carries, so that neither depends on a file; the MAC address only where it does
+// not follow from them:
 //
-//	weft-pod CONTAINER INTERFACE ADDRESS [ADDRESS]
+//	weft-pod CONTAINER INTERFACE [MAC] ADDRESS [ADDRESS]
 //
 // It fits the kernel's 255 bytes because ipam bounds the names.
 const aliasMark = "weft-pod"
 
-func alias(a ipam.Attachment, addrs []netip.Prefix) string {
-	words := []string{aliasMark, a.Container, a.Interface}
-	for _, p := range addrs {
-		words = append(words, p.Addr().String())
+// owner is what an alias says.
+type owner struct {
+	ipam.Attachment
+	MAC   fabric.MAC
+	Addrs []netip.Addr
+}
+
+func (p *Pod) alias() string {
+	words := []string{aliasMark, p.Container, p.Interface}
+	if mac := p.MAC(); mac != p.derived() {
+		words = append(words, mac.String())
+	}
+	for _, a := range p.Addrs {
+		words = append(words, a.Addr().String())
 	}
 	return strings.Join(words, " ")
 }
 
-// parseAlias is the inverse of alias; false for anything else.
-func parseAlias(s string) (a ipam.Attachment, addrs []netip.Addr, ok bool) {
+// parseOwner is the inverse of alias; false for anything else.
+func parseOwner(s string) (o owner, ok bool) {
 	words := strings.Split(s, " ")
 	if len(words) < 3 || words[0] != aliasMark {
-		return a, nil, false
+		return o, false
 	}
-	a = ipam.Attachment{Container: words[1], Interface: words[2]}
-	for _, w := range words[3:] {
+	o.Attachment = ipam.Attachment{Container: words[1], Interface: words[2]}
+	words = words[3:]
+	if len(words) > 0 {
+		if mac, err := fabric.ParseMAC(words[0]); err == nil {
+			o.MAC, words = mac, words[1:]
+		}
+	}
+	for _, w := range words {
 		addr, err := netip.ParseAddr(w)
 		if err != nil {
-			return a, nil, false
+			return owner{}, false
 		}
-		addrs = append(addrs, addr)
+		o.Addrs = append(o.Addrs, addr)
 	}
-	return a, addrs, a.Check() == nil
+	if o.MAC == (fabric.MAC{}) {
+		o.MAC = derivedMAC(o.Addrs)
+	}
+	return o, o.Check() == nil
+}
+
+// parseAlias is parseOwner for those who ask for less.
+func parseAlias(s string) (a ipam.Attachment, addrs []netip.Addr, ok bool) {
+	o, ok := parseOwner(s)
+	return o.Attachment, o.Addrs, ok
 }
 
 // Host is what the kernel shows of pods on this host.

@@ -20,43 +20,6 @@ var ErrTaken = errors.New("the container has an interface of this name already")
 // to something else.
 var ErrNotOurs = errors.New("the host interface belongs to something else")
 
-// Pod is what Attach connects.
-type Pod struct {
-	ipam.Attachment
-	Addrs []netip.Prefix // with the subnets' lengths
-	// Gateways are the bridge's addresses in the same subnets.
-	Gateways []netip.Addr
-	MTU      int
-	Netns    int // descriptor of the pod's namespace
-	// Hardware is the pod's MAC address where the runtime asked for a certain
-	// one; zero: it follows from the IP address.
-	Hardware fabric.MAC
-	// Hairpin lets the bridge send a frame back out of the port it came from.
-	Hairpin bool
-	// Isolated keeps frames from other isolated ports of the bridge away.
-	Isolated bool
-	// Guarded drops what the pod sends with another's MAC or IP address.
-	Guarded bool
-	// Sysctls are set in the pod's namespace: net.* keys, with dots, to values.
-	Sysctls map[string]string
-}
-
-// MAC is the pod's address on the bridge. It follows from the IP address, so
-// that neighbours that remember an address from its last pod are right.
-func (p *Pod) MAC() fabric.MAC {
-	for _, a := range p.Addrs {
-		if a.Addr().Is4() {
-			b := a.Addr().As4()
-			return fabric.MAC{0x0a, 0x58, b[0], b[1], b[2], b[3]}
-		}
-	}
-	return fabric.DeriveMAC("pod", p.Addrs[0].Addr().String())
-}
-
-// hostMAC is the address of the pod's interface on the host. Nobody talks to
-// it; being ours, it need not be asked for.
-func (p *Pod) hostMAC() fabric.MAC { return fabric.DeriveMAC("port", p.HostInterface()) }
-
 // End is one interface of an attachment.
 type End struct {
 	Index uint32
@@ -65,7 +28,10 @@ type End struct {
 }
 
 // Ends are a pod's two interfaces.
-type Ends struct{ Host, Pod End }
+type Ends struct {
+	Host, Pod  End
+	attachment ipam.Attachment
+}
 
 // Sockets are open netlink sockets on both sides.
 type Sockets struct{ Host, Pod *rtnl.Conn }
@@ -141,23 +107,59 @@ func ours(l *Link, a ipam.Attachment) error {
 }
 
 // Attach makes the pod's veth pair and configures both ends. Whatever fails, it
-// leaves nothing behind.
+// leaves nothing behind. Errors to tell: ErrTaken, ErrMACTaken, ErrNoGuard, and
+// EXFULL for a bridge without a free port.
 func (s Sockets) Attach(p *Pod, bridge *Link) (Ends, error) {
-	e := Ends{Host: End{Name: p.HostInterface(), MAC: p.hostMAC()}, Pod: End{Name: p.Interface, MAC: p.MAC()}}
+	e := Ends{Host: End{Name: p.HostInterface(), MAC: p.hostMAC()}, Pod: End{Name: p.Interface, MAC: p.MAC()}, attachment: p.Attachment}
+	if err := p.checkMAC(); err != nil {
+		return Ends{}, err
+	}
+	if p.Guarded {
+		// Before there is a port: it is never without.
+		if err := AddGuard(GuardOf(p.Attachment, p.MAC(), p.Addrs)); err != nil {
+			return Ends{}, fmt.Errorf("guard: %w", err)
+		}
+	}
+	if err := s.connect(p, bridge, &e); err != nil {
+		return Ends{}, errors.Join(err, s.Undo(e))
+	}
+	p.announce(bridge.Index)
+	return e, nil
+}
+
+// connect makes what is on the host, then what is in the pod.
+func (s Sockets) connect(p *Pod, bridge *Link, e *Ends) error {
+	if err := s.makePair(p, bridge, e); err != nil {
+		return err
+	}
+	if err := s.alone(p, bridge); err != nil {
+		return err
+	}
+	if len(p.Sysctls) > 0 {
+		if err := rtnl.Within(p.Netns, p.setSysctls); err != nil {
+			return err
+		}
+	}
+	if err := s.configure(p, &e.Pod); err != nil {
+		return fmt.Errorf("interface %s in the container: %w", p.Interface, err)
+	}
+	return nil
+}
+
+// makePair makes both ends and sets up the host's.
+func (s Sockets) makePair(p *Pod, bridge *Link, e *Ends) error {
 	var b rtnl.Batch
-	p.pair(&b, e, bridge.Index)
-	quiet(&b, e.Host.Name)
+	p.pair(&b, *e, bridge.Index)
+	genMode(&b, e.Host.Name, addrGenModeNone)
 	optional := []int{b.Len() - 1}
-	header(&b, unix.RTM_NEWLINK, 0, 0, unix.IFF_UP)
-	b.String(unix.IFLA_IFNAME, e.Host.Name)
-	b.String(unix.IFLA_IFALIAS, alias(p.Attachment, p.Addrs))
+	p.port(&b, e.Host.Name)
 	for _, a := range p.Addrs {
 		forget(&b, bridge.Index, a.Addr())
 		optional = append(optional, b.Len()-1)
 	}
 	errs, err := s.Host.Execute(&b)
 	if err == nil && errs[0] != nil {
-		return Ends{}, pairError(errs[0], p.Interface, bridge.Name) // there is nothing to undo
+		return pairError(errs[0], p.Interface, bridge.Name)
 	}
 	for _, i := range optional {
 		errs[i] = nil
@@ -165,20 +167,23 @@ func (s Sockets) Attach(p *Pod, bridge *Link) (Ends, error) {
 	var lookErr error
 	e.Host.Index, lookErr = index(s.Host, e.Host.Name)
 	if err = errors.Join(err, errors.Join(errs...), lookErr); err != nil {
-		return Ends{}, errors.Join(fmt.Errorf("interface %s: %w", e.Host.Name, err), s.Undo(e))
+		return fmt.Errorf("interface %s: %w", e.Host.Name, err)
 	}
-	if err := s.configure(p, &e.Pod); err != nil {
-		return Ends{}, errors.Join(fmt.Errorf("interface %s in the container: %w", p.Interface, err), s.Undo(e))
-	}
-	return e, nil
+	return nil
 }
 
-// Undo removes what Attach made, by index: the name may be a later ADD's by now.
+// Undo removes what Attach made, by index: the name may be a later ADD's by
+// now, and then so is the guard.
 func (s Sockets) Undo(e Ends) error {
-	if e.Host.Index == 0 {
-		return nil
+	if e.Host.Index != 0 {
+		if err := deleteLink(s.Host, e.Host.Index); err != nil {
+			return err
+		}
 	}
-	return deleteLink(s.Host, e.Host.Index)
+	if l, err := GetLink(s.Host, e.Host.Name); err != nil || l != nil {
+		return err
+	}
+	return Unguard(e.attachment)
 }
 
 // pair adds the message that makes both ends: the host's as a port of the
@@ -214,44 +219,36 @@ func pairError(err error, iface, bridge string) error {
 	return fmt.Errorf("make interface pair: %w", err)
 }
 
-// configure brings the pod's end up and gives it its addresses and routes.
-func (s Sockets) configure(p *Pod, e *End) (err error) {
-	if e.Index, err = index(s.Pod, e.Name); err != nil {
-		return err
-	}
-	var b rtnl.Batch
-	const loopback = 1 // LOOPBACK_IFINDEX
-	header(&b, unix.RTM_NEWLINK, 0, loopback, unix.IFF_UP)
-	var optional []int
-	if !p.has(unix.AF_INET6) {
-		optional = []int{b.Len()}
-		quiet(&b, e.Name)
-	}
-	header(&b, unix.RTM_NEWLINK, 0, e.Index, unix.IFF_UP)
-	for _, a := range p.Addrs {
-		address(&b, e.Index, a)
-	}
-	for _, g := range p.Gateways {
-		defaultRoute(&b, e.Index, g)
-	}
-	return execute(s.Pod, &b, optional...)
-}
+// groupsToGuard are the addresses 01:80:c2:00:00:0X that a bridge keeps for
+// itself and for the protocols of its neighbours, all but that of PAUSE, whose
+// frames no bridge passes on. Left as they are, frames to some of them are
+// learnt from and handed to the host past every hook (net/bridge/br_input.c,
+// br_handle_frame); as a port's "forward these too" they go the way of all
+// frames, through the guard.
+const groupsToGuard = 0xffff &^ (1 << 1)
 
-func (p *Pod) has(f byte) bool {
-	for _, a := range p.Addrs {
-		if family(a.Addr()) == f {
-			return true
-		}
+// port adds the message that sets up the host's end, a port of the bridge.
+func (p *Pod) port(b *rtnl.Batch, name string) {
+	header(b, unix.RTM_NEWLINK, 0, 0, unix.IFF_UP)
+	b.String(unix.IFLA_IFNAME, name)
+	b.String(unix.IFLA_IFALIAS, p.alias())
+	if !p.Guarded && !p.Hairpin && !p.Isolated {
+		return
 	}
-	return false
-}
-
-func defaultRoute(b *rtnl.Batch, index uint32, gateway netip.Addr) {
-	h := make([]byte, unix.SizeofRtMsg)
-	h[0], h[4], h[5], h[7] = family(gateway), unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RTN_UNICAST
-	b.Message(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, h)
-	b.U32(unix.RTA_OIF, index)
-	b.Addr(unix.RTA_GATEWAY, gateway)
+	info := b.Nest(unix.IFLA_LINKINFO)
+	b.String(unix.IFLA_INFO_SLAVE_KIND, "bridge")
+	data := b.Nest(unix.IFLA_INFO_SLAVE_DATA)
+	if p.Hairpin {
+		b.U8(unix.IFLA_BRPORT_MODE, 1)
+	}
+	if p.Isolated {
+		b.U8(unix.IFLA_BRPORT_ISOLATED, 1)
+	}
+	if p.Guarded {
+		b.U16(unix.IFLA_BRPORT_GROUP_FWD_MASK, groupsToGuard)
+	}
+	b.End(data)
+	b.End(info)
 }
 
 // forget drops what the host remembers of an address's last pod: it may have

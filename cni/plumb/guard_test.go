@@ -2,15 +2,12 @@ package plumb
 
 import (
 	"net/netip"
-	"os"
 	"testing"
 
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/internal/testns"
 	"github.com/weft-net/weft/ipam"
 )
-
-func TestMain(m *testing.M) { os.Exit(testns.Main(m)) }
 
 func TestGuardTable(t *testing.T) {
 	testns.New(t)

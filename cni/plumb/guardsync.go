@@ -1,7 +1,6 @@
 package plumb
 
 import (
-	"errors"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -175,14 +174,4 @@ func hookedChain(c *rtnl.Conn) (hooked bool, err error) {
 		return false, nil
 	}
 	return hooked, guardError(err)
-}
-
-// retryDump calls fn until the answer is that of one state of the kernel.
-func retryDump(fn func() error) error {
-	const attempts = 20 // each needs another change in the middle of it
-	err := rtnl.ErrInterrupted
-	for n := 0; n < attempts && errors.Is(err, rtnl.ErrInterrupted); n++ {
-		err = fn()
-	}
-	return err
 }

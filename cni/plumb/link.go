@@ -75,13 +75,20 @@ func deleteLink(c *rtnl.Conn, index uint32) error {
 // dump calls fn for every object of a kind. fn may see objects twice: a dump
 // that was interrupted starts over, after reset.
 func dump(c *rtnl.Conn, typ uint16, header []byte, reset func(), fn func(rtnl.Message) error) error {
-	const attempts = 20 // each needs another change in the middle of it
-	err := rtnl.ErrInterrupted
-	for n := 0; n < attempts && errors.Is(err, rtnl.ErrInterrupted); n++ {
+	return retryDump(func() error {
 		reset()
 		var b rtnl.Batch
 		b.Message(typ, 0, header)
-		err = c.Dump(&b, fn)
+		return c.Dump(&b, fn)
+	})
+}
+
+// retryDump calls fn until its dump was not interrupted.
+func retryDump(fn func() error) error {
+	const attempts = 20 // each needs another change in the middle of it
+	err := rtnl.ErrInterrupted
+	for n := 0; n < attempts && errors.Is(err, rtnl.ErrInterrupted); n++ {
+		err = fn()
 	}
 	return err
 }
@@ -128,17 +135,23 @@ func ifinfo(index, flags uint32) []byte {
 	return h
 }
 
-const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE, not in x/sys
+// How an interface makes itself an IPv6 link-local address (IN6_ADDR_GEN_MODE_*,
+// not in x/sys).
+const (
+	addrGenModeEUI64 = 0
+	addrGenModeNone  = 1
+)
 
-// quiet adds a message that keeps the interface from making itself an IPv6
-// link-local address, whose solicitations and reports would be flooded to
-// every port of the bridge. The kernel refuses it where there is no IPv6.
-func quiet(b *rtnl.Batch, name string) {
+// genMode adds a message that says whether the interface makes itself an IPv6
+// link-local address, whose solicitations and reports would be flooded to every
+// port of the bridge, and that it is the one that follows from its MAC. The
+// kernel refuses it where there is no IPv6.
+func genMode(b *rtnl.Batch, name string, mode uint8) {
 	header(b, unix.RTM_NEWLINK, 0, 0, 0)
 	b.String(unix.IFLA_IFNAME, name)
 	spec := b.Nest(unix.IFLA_AF_SPEC)
 	inet6 := b.Nest(unix.AF_INET6)
-	b.U8(unix.IFLA_INET6_ADDR_GEN_MODE, addrGenModeNone)
+	b.U8(unix.IFLA_INET6_ADDR_GEN_MODE, mode)
 	b.End(inet6)
 	b.End(spec)
 }
