@@ -93,6 +93,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"arguments", add(func(c *call) { c.env = []string{"CNI_ARGS=IgnoreUnknown=1;what"} }), 4, "KEY=VALUE"},
 		{"version 0.2.0", add(func(c *call) { c.version = "0.2.0" }), 1, "0.3.1, 0.4.0, 1.0.0, 1.1.0"},
 		{"version 2.0.0", add(func(c *call) { c.version = "2.0.0" }), 1, "2.0.0"},
+		{"no version", add(func(c *call) { c.extra = map[string]any{"cniVersion": nil} }), 1, "0.1.0"},
 		{"CHECK of 0.3.1", call{command: "CHECK", version: "0.3.1", id: p.id, netns: p.netns}, 1, "has no CHECK"},
 		{"STATUS of 1.0.0", call{command: "STATUS", version: "1.0.0"}, 1, "has no STATUS"},
 		{"no name", add(func(c *call) { c.extra = map[string]any{"name": ""} }), 7, "network name"},
