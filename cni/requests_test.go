@@ -2,8 +2,11 @@ package cni
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +127,28 @@ func TestStaticAddress(t *testing.T) {
 	w.addAs(static("next", "10.1.2.77"))
 }
 
+func TestStaticMAC(t *testing.T) {
+	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
+	p, q := w.pod("c1"), w.pod("c2")
+	const mac = "02:00:00:00:00:99"
+	r, raw := w.addAs(call{command: "ADD", id: p.id, netns: p.netns, env: []string{"CNI_ARGS=IgnoreUnknown=1;MAC=" + mac + ";"}})
+	if r.Interfaces[2].Mac != mac {
+		t.Errorf("result: %s", raw)
+	}
+	if got := w.netlink(p)[1].Attrs().HardwareAddr.String(); got != mac {
+		t.Errorf("the interface has %s", got)
+	}
+	w.addless(call{command: "CHECK", id: p.id, netns: p.netns, prev: raw})
+	w.add(q)
+	w.in(q, "ping", "-c", "1", "-w", "20", "10.1.2.2")
+	w.in(q, "ping", "-c", "1", "-w", "20", "fd00::2")
+	u := w.pod("c3")
+	w.fails(call{command: "ADD", id: u.id, netns: u.netns, env: []string{"CNI_ARGS=MAC=" + mac}}, codeMACTaken, mac)
+	if got := w.links(u); len(got) != 1 || len(w.inUse()) != 2 || len(w.ports()) != 2 {
+		t.Errorf("the refused pod has %v, in use %v, ports %v", got, w.inUse(), w.ports())
+	}
+}
+
 func TestSticky(t *testing.T) {
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	c := call{command: "ADD", id: "c1", extra: map[string]any{"sticky": true}, env: []string{"CNI_ARGS=K8S_POD_NAMESPACE=prod;K8S_POD_NAME=db-0"}}
@@ -143,6 +168,33 @@ func TestSticky(t *testing.T) {
 		other := w.pod(fmt.Sprint("other", i))
 		w.add(other)
 		w.del(other)
+	}
+}
+
+// TestOptionsReachTheKernel: the operator's options make the pod what it is.
+func TestOptionsReachTheKernel(t *testing.T) {
+	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
+	p, plain := w.pod("c1"), w.pod("c2")
+	r, _ := w.addAs(call{command: "ADD", id: p.id, netns: p.netns, extra: map[string]any{
+		"mtu": 1300, "hairpin": true, "isolated": true,
+		"sysctls": map[string]string{"net.core.somaxconn": "77", "net.ipv4.conf.IFNAME.arp_announce": "2"},
+	}})
+	w.add(plain)
+	port := w.host("bridge", "-d", "link", "show", "dev", r.Interfaces[1].Name)
+	if !strings.Contains(port, "hairpin on") || !strings.Contains(port, "isolated on") || !strings.Contains(port, "mtu 1300") {
+		t.Errorf("port: %s", port)
+	}
+	for path, want := range map[string]string{"/proc/sys/net/core/somaxconn": "77", "/proc/sys/net/ipv4/conf/eth0/arp_announce": "2"} {
+		if got := strings.TrimSpace(w.in(p, "cat", path)); got != want {
+			t.Errorf("%s is %s, want %s", path, got, want)
+		}
+	}
+	if got := w.netlink(p)[1].Attrs().MTU; got != 1300 {
+		t.Errorf("the pod's MTU is %d", got)
+	}
+	w.fails(call{command: "ADD", id: "c3", netns: w.pod("c3").netns, extra: map[string]any{"sysctls": map[string]string{"net.no.such": "1"}}}, codeKernel, "net.no.such")
+	if diff := cmp.Diff([]string{"c1/eth0", "c2/eth0"}, slices.Sorted(maps.Keys(w.inUse()))); diff != "" {
+		t.Errorf("in use (-want +got):\n%s", diff)
 	}
 }
 
