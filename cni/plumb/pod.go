@@ -29,7 +29,7 @@ type Pod struct {
 	// Guarded drops what the pod sends with another's MAC or IP address.
 	Guarded bool
 	// Sysctls are set in the pod's namespace before its interface comes up: keys
-	// below net. to values (see sysctl.go).
+	// below net, with dots, to values. IFNAME in a key is the interface's name.
 	Sysctls map[string]string
 }
 

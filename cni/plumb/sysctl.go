@@ -1,6 +1,7 @@
 package plumb
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -12,21 +13,17 @@ import (
 // ifnameMark stands for the pod's interface in a key, as in the tuning plugin.
 const ifnameMark = "IFNAME"
 
-// SysctlPath is the file of a sysctl below /proc/sys. A key is written as for
-// sysctl(8): with dots, or with slashes where a name in it has dots itself. Only
-// what belongs to a network namespace can be set, which is below net.
-func SysctlPath(key, iface string) (string, error) {
-	sep := "."
-	if at := strings.IndexAny(key, "./"); at >= 0 {
-		sep = key[at : at+1]
-	}
-	parts := strings.Split(key, sep)
+// sysctlPath is the file of a sysctl below /proc/sys. A name that has dots
+// itself, as that of an interface may, can only be written as IFNAME. Nothing
+// but what belongs to a network namespace can be set, which is below net.
+func sysctlPath(key, iface string) (string, error) {
+	parts := strings.Split(key, ".")
 	if len(parts) < 2 || parts[0] != "net" {
-		return "", fmt.Errorf("sysctl %q: only those of the network can be set, net.*", key)
+		return "", errors.New("only those of the network can be set, net.*")
 	}
 	for i, part := range parts {
-		if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "/\x00") {
-			return "", fmt.Errorf("sysctl %q: %q is no name", key, part)
+		if part == "" || strings.ContainsAny(part, "/\x00") {
+			return "", fmt.Errorf("%q is no name", part)
 		}
 		parts[i] = strings.ReplaceAll(part, ifnameMark, iface)
 	}
@@ -43,7 +40,7 @@ func (p *Pod) setSysctls() error {
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		path, err := SysctlPath(key, p.Interface)
+		path, err := sysctlPath(key, p.Interface)
 		if err == nil {
 			err = writeSysctl(path, p.Sysctls[key])
 		}

@@ -69,6 +69,11 @@ func (h *host) netns() netns {
 	return netns{f}
 }
 
+// inside calls fn with its thread in the namespace.
+func inside(ns *os.File, fn func() error) error { return rtnl.Within(int(ns.Fd()), fn) }
+
+func message(data []byte) rtnl.Message { return rtnl.Message{Data: data} }
+
 // try runs a program in a namespace.
 func (n netns) try(name string, args ...string) (string, error) {
 	cmd := exec.Command("nsenter", append([]string{"--net=/proc/self/fd/3", name}, args...)...)
