@@ -3,6 +3,8 @@ package runtimes
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +13,7 @@ import (
 
 // testCnitool calls every verb of every version of the specification.
 func testCnitool(ctx context.Context, t *testing.T, hosts []*Machine) {
-	dir, err := makeBinDir()
-	must(t, err)
-	path, err := BuildCnitool(ctx, dir)
+	path, err := cnitool()
 	must(t, err)
 	lists := map[string]string{}
 	versions := []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"}
@@ -44,8 +44,7 @@ func testCnitool(ctx context.Context, t *testing.T, hosts []*Machine) {
 			calls(ctx, t, c, network(v), web, "check")
 		}
 		if v == "1.1.0" {
-			calls(ctx, t, c, network(v), web, "status", "gc")
-			eth0(ctx, t, hosts[0], web) // cnitool knows it: GC leaves it
+			testCnitoolGC(ctx, t, hosts[0], c, network(v), web)
 		}
 		calls(ctx, t, c, network(v), web, "del", "del")
 		must(t, gone(t, hosts[0], a))
@@ -55,6 +54,35 @@ func testCnitool(ctx context.Context, t *testing.T, hosts []*Machine) {
 		calls(ctx, t, tools[i], "weft", webs[i], "del")
 		must(t, gone(t, m, a))
 	}
+}
+
+// testCnitoolGC has cnitool collect all of a network, as it does: by DEL what
+// it remembers, by GC what it does not, which is the pod whose namespace and
+// cached result are gone.
+func testCnitoolGC(ctx context.Context, t *testing.T, m *Machine, c *Cnitool, network string, web *Container) {
+	_, known := eth0(ctx, t, m, web)
+	const name = "cnitool-lost"
+	_, err := m.Run(ctx, "ip", "netns", "add", name)
+	must(t, err)
+	out, err := c.Do(ctx, nil, "add", network, "/run/netns/"+name)
+	must(t, err)
+	var result struct{ IPs []struct{ Address netip.Prefix } }
+	must(t, json.Unmarshal([]byte(out), &result))
+	var addrs []netip.Prefix
+	for _, ip := range result.IPs {
+		addrs = append(addrs, ip.Address)
+	}
+	lost := holder(t, m, addrs)
+	_, err = m.Run(ctx, "sh", "-c", "ip netns del "+name+" && rm /var/lib/cni/results/"+network+"-"+lost.Container+"-*")
+	must(t, err)
+	must(t, await(ctx, "the interface to go with its namespace", func() error {
+		if look(t, m).Links[lost.HostInterface()] {
+			return errors.New("it is there")
+		}
+		return nil
+	}))
+	calls(ctx, t, c, network, web, "status", "gc")
+	must(t, errors.Join(gone(t, m, known), gone(t, m, lost)))
 }
 
 // network is the name of the network whose configuration has that version.

@@ -52,6 +52,15 @@ var binaries = sync.OnceValues(func() (lab.Binaries, error) {
 	return lab.BuildBinaries(context.Background(), dir)
 })
 
+// cnitool compiles cnitool at first use.
+var cnitool = sync.OnceValues(func() (string, error) {
+	dir, err := makeBinDir()
+	if err != nil {
+		return "", err
+	}
+	return BuildCnitool(context.Background(), dir)
+})
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
