@@ -58,6 +58,7 @@ func TestGuardsComeBack(t *testing.T) {
 			t.Errorf("%d: %v, counted %d, want %d", i, err, s.swept.guards.Load(), c.want)
 		}
 	}
+	testns.Run(t, "ip", "link", "add", free.HostInterface, "type", "veth", "peer", "name", "pfree")
 	if err := plumb.AddGuard(plumb.GuardOf(free.Attachment(), r.MAC, r.Addrs)); err != nil {
 		t.Fatal(err)
 	}

@@ -149,7 +149,7 @@ func TestIPShowHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	row, r = showIP(t, env, "::ffff:"+addr)
-	if a := row.Attachment; row.State != addressQuarantined && row.State != addressFreed || a == nil || a.name() != "default/web-0" || a.Container != "c1" {
+	if a := row.Attachment; row.State != addressQuarantined || a == nil || a.name() != "default/web-0" || a.Container != "c1" {
 		t.Errorf("freed: %+v", r)
 	}
 	if r := command(t, env, "", "ip", "show", addr); r.code != exitDone || !strings.Contains(r.out, "was of    pod default/web-0, container c1") {
@@ -161,6 +161,16 @@ func TestIPShowHere(t *testing.T) {
 		row, r := showIP(t, env, addr)
 		if row.State != want || !row.Here || row.Attachment != nil || r.code != exitDone || row.Draining != (addr == "10.244.5.77") {
 			t.Errorf("%s: %+v", addr, r)
+		}
+	}
+}
+
+func TestQuarantineEnds(t *testing.T) {
+	for age, want := range map[time.Duration]string{0: addressQuarantined, ipam.Quarantine - 1: addressQuarantined, ipam.Quarantine: addressFreed} {
+		var r addressRow
+		r.fromSlot(t.TempDir(), ipam.Slot{Attachment: ipam.Attachment{Container: "c", Interface: "eth0"}, Age: age}, noon)
+		if r.State != want || !r.Since.Equal(noon.Add(-age)) {
+			t.Errorf("freed %v ago: %s since %v, want %s", age, r.State, r.Since, want)
 		}
 	}
 }

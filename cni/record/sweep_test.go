@@ -91,6 +91,11 @@ func TestSweepStartsAnewWithWhatCameBack(t *testing.T) {
 		{lives: all},
 		{lives: none},
 		{before: func() { write(t, runDir, "a") }, lives: none},
+		{before: func() { // the same inode, at another time: as on file systems that use them again
+			if err := os.Chtimes(filepath.Join(record.Dir(runDir), name+".json"), time.Time{}, time.Unix(1, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}, lives: none},
 	} {
 		if step.before != nil {
 			step.before()
