@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weft-net/weft/agent/api"
 	"github.com/weft-net/weft/cni/nodefile"
 	"github.com/weft-net/weft/cni/plumb"
 	"github.com/weft-net/weft/fabric"
@@ -364,5 +365,12 @@ func TestGrowWithAStuckLock(t *testing.T) {
 	h.settle()
 	if _, err := h.slots().Allocate(t.Context(), ipam.Claim{Attachment: attachment(1)}, prefixes("10.244.1.0/28")); err == nil {
 		t.Error("an address of a fenced node's subnet")
+	}
+}
+
+// The plugin waits for a further subnet where an agent listens.
+func TestPluginKnowsTheSocket(t *testing.T) {
+	if nodefile.Socket != api.Socket {
+		t.Errorf("the plugin looks for the agent at %s, it listens at %s", nodefile.Socket, api.Socket)
 	}
 }

@@ -90,7 +90,7 @@ func add(ctx context.Context, r request, s Streams) error {
 	if err != nil {
 		return err
 	}
-	if a.grant, err = files.Allocate(ctx, a.claim(), subnets); err != nil {
+	if a.grant, err = a.allocate(ctx, files, subnets); err != nil {
 		return errors.Join(a.unallocated(err), a.forget(ctx, files))
 	}
 	for _, p := range a.grant.Addrs {
