@@ -39,6 +39,8 @@ func TestCheckFinds(t *testing.T) {
 		{"port disabled for long", "", "bridge link set dev PORT state 0", "has port weftec43057c07a disabled"},
 		{"hairpin switched on", "", "bridge link set dev PORT hairpin on", "hairpin true and isolated false, was given false"},
 		{"isolated", "", "bridge link set dev PORT isolated on", "isolated true"},
+		{"guards flushed", "", "nft flush ruleset", "table bridge weft"},
+		{"guard's rules changed", "", "nft insert rule bridge weft guard accept", "table bridge weft"},
 		{"bridge deleted", "", "ip link del weft0", "weft0 is gone"},
 		{"bridge replaced", "", "ip link del weft0; ip link add weft0 type veth", "not a bridge"},
 		{"bridge down", "", "ip link set weft0 down", "weft0 is down"},

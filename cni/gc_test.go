@@ -44,6 +44,9 @@ func (w *world) attached() []string {
 	if got := w.ports(); len(got) != len(out) {
 		w.t.Errorf("host interfaces %v of %v", got, out)
 	}
+	if got := w.guards(); len(got) != len(out) {
+		w.t.Errorf("guards %v of %v", got, out)
+	}
 	return out
 }
 

@@ -20,6 +20,7 @@ import (
 	vnetns "github.com/vishvananda/netns"
 
 	"github.com/weft-net/weft/cni/nodefile"
+	"github.com/weft-net/weft/cni/plumb"
 	"github.com/weft-net/weft/cni/record"
 	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/internal/testns"
@@ -348,6 +349,23 @@ func (w *world) clean(p *pod) {
 	if got := w.records(); len(got) != 0 {
 		w.t.Errorf("records: %v", got)
 	}
+	if got := w.guards(); len(got) != 0 {
+		w.t.Errorf("guards: %v", got)
+	}
+}
+
+// guards lists the ports that have a guard.
+func (w *world) guards() []string {
+	w.t.Helper()
+	list, err := plumb.Guards()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []string
+	for _, g := range list {
+		out = append(out, g.Port)
+	}
+	return out
 }
 
 // records lists the attachments that have a record, in the order of files.
