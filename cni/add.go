@@ -79,7 +79,7 @@ func add(ctx context.Context, r request, s Streams) error {
 		return err
 	}
 	defer a.netns.Close()
-	if a.Sockets, err = plumb.DialBoth(int(a.netns.Fd())); err != nil {
+	if a.Sockets, err = plumb.DialBoth(a.netns.fd); err != nil {
 		return fail(codeKernel, err, "netlink")
 	}
 	defer a.Close()
@@ -171,7 +171,7 @@ func (a *attempt) abandon(cause error, files *ipam.Slots) error {
 func (a *attempt) pod() *plumb.Pod {
 	o := &a.conf.options
 	p := &plumb.Pod{
-		Attachment: a.Attachment, Addrs: a.grant.Addrs, MTU: a.mtu, Netns: int(a.netns.Fd()), Hardware: a.want.mac,
+		Attachment: a.Attachment, Addrs: a.grant.Addrs, MTU: a.mtu, Netns: a.netns.fd, Hardware: a.want.mac,
 		Hairpin: o.Hairpin, Isolated: o.Isolated, Guarded: o.guarded(), Sysctls: o.Sysctls,
 	}
 	for _, addr := range a.grant.Addrs {

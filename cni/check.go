@@ -59,7 +59,7 @@ func check(ctx context.Context, r request, s Streams) error {
 		return err
 	}
 	defer ns.Close()
-	sockets, err := plumb.DialBoth(int(ns.Fd()))
+	sockets, err := plumb.DialBoth(ns.fd)
 	if err != nil {
 		return fail(codeKernel, err, "netlink")
 	}

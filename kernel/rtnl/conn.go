@@ -2,7 +2,6 @@ package rtnl
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -71,18 +70,19 @@ func DialIn(nsfd int) (c *Conn, err error) {
 // descriptor nsfd refers to. Goroutines that fn starts are not in it.
 func Within(nsfd int, fn func() error) error {
 	runtime.LockOSThread()
-	own, err := os.Open("/proc/thread-self/ns/net")
+	const here = "/proc/thread-self/ns/net"
+	own, err := unix.Open(here, unix.O_RDONLY|unix.O_CLOEXEC, 0) // an os.File would try to poll it
 	if err != nil {
 		runtime.UnlockOSThread()
-		return err
+		return fmt.Errorf("open %s: %w", here, err)
 	}
-	defer own.Close()
+	defer unix.Close(own)
 	if err := unix.Setns(nsfd, unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("enter network namespace: %w", err)
 	}
 	err = fn()
-	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+	if back := unix.Setns(own, unix.CLONE_NEWNET); back != nil {
 		// The thread stays locked, so the runtime ends it with its goroutine
 		// and nothing else ever runs in the wrong namespace.
 		return fmt.Errorf("return to own network namespace: %w", back)
