@@ -218,6 +218,18 @@ func TestCheckAtOnce(t *testing.T) {
 	}
 }
 
+// TestCheckOfASecondInterface, whose default routes are in a table of its own.
+func TestCheckOfASecondInterface(t *testing.T) {
+	w, p, _ := checked(t)
+	_, raw := w.addAs(call{command: "ADD", id: p.id, netns: p.netns, ifname: "net1"})
+	c := call{command: "CHECK", id: p.id, netns: p.netns, ifname: "net1", prev: raw}
+	w.addless(c)
+	w.in(p, "sh", "-ec", "ip rule del from 10.1.2.3; ip route get 192.0.2.1 from 10.1.2.3")
+	w.fails(c, codeMismatch, "default route via 10.1.2.1 is in table")
+	w.in(p, "ip", "route", "flush", "dev", "net1", "table", "all")
+	w.fails(c, codeMismatch, "default route via 10.1.2.1 is gone")
+}
+
 func TestCheckNeedsTheSlotAndTheResult(t *testing.T) {
 	w, p, raw := checked(t)
 	c := call{command: "CHECK", id: p.id, netns: p.netns}
