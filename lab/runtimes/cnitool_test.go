@@ -66,7 +66,9 @@ func testCnitoolGC(ctx context.Context, t *testing.T, m *Machine, c *Cnitool, ne
 	must(t, err)
 	out, err := c.Do(ctx, nil, "add", network, "/run/netns/"+name)
 	must(t, err)
-	var result struct{ IPs []struct{ Address netip.Prefix } }
+	var result struct {
+		IPs []struct{ Address netip.Prefix }
+	}
 	must(t, json.Unmarshal([]byte(out), &result))
 	var addrs []netip.Prefix
 	for _, ip := range result.IPs {

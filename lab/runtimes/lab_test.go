@@ -141,6 +141,11 @@ func gone(t *testing.T, m *Machine, a ipam.Attachment) error {
 	if look(t, m).Links[a.HostInterface()] {
 		errs = append(errs, fmt.Errorf("%s has %s", a, a.HostInterface()))
 	}
+	for _, g := range guards(t, m) {
+		if g.Port == a.HostInterface() {
+			errs = append(errs, fmt.Errorf("%s has a guard", a))
+		}
+	}
 	if r, err := record.Read(m.RunDir(), a); err == nil {
 		errs = append(errs, fmt.Errorf("%s has a record: %+v", a, r))
 	}
@@ -154,6 +159,15 @@ func slots(t *testing.T, m *Machine) []ipam.Slot {
 	list, err := s.List(t.Context())
 	must(t, err)
 	return list
+}
+
+func guards(t *testing.T, m *Machine) (all []plumb.Guard) {
+	t.Helper()
+	must(t, m.Do(func() (err error) {
+		all, err = plumb.Guards()
+		return err
+	}))
+	return all
 }
 
 func look(t *testing.T, m *Machine) (host plumb.Host) {
