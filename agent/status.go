@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -60,7 +61,7 @@ func (a *agent) fromLoop(s *api.Status) {
 }
 
 func leaseStatus(l store.Lease) api.Lease {
-	out := api.Lease{State: string(l.State), Reason: l.Reason, Index: l.Index}
+	out := api.Lease{State: string(l.State), Reason: cmp.Or(l.Reason, l.Denied.IPv4, l.Denied.IPv6), Index: l.Index}
 	for _, s := range l.Subnets {
 		out.Subnets = append(out.Subnets, s.Prefix)
 		out.Epoch = max(out.Epoch, s.Epoch)

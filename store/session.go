@@ -276,7 +276,7 @@ func (ss *Session) report(l Lease) {
 		return
 	}
 	started := !ss.reported && l.State == Waiting // as everybody does: no news
-	transition := !started && (l.State != ss.last.State || l.Reason != ss.last.Reason)
+	transition := !started && (l.State != ss.last.State || l.Reason != ss.last.Reason || !sameSubnets(l.Subnets, ss.last.Subnets))
 	ss.last, ss.reported = l, true
 	if transition {
 		entry := ss.log.WithFields(logrus.Fields{"state": l.State, "subnets": prefixes(l.Subnets), "index": l.Index})

@@ -60,7 +60,8 @@ type Migration struct {
 // Lease is this node's share of the fabric.
 type Lease struct {
 	// State is one of waiting, leased, exhausted, refused, fenced.
-	State   string         `json:"state"`
+	State string `json:"state"`
+	// Reason is why it is not leased, or why there is not all that is wanted.
 	Reason  string         `json:"reason,omitempty"`
 	Index   uint32         `json:"index,omitempty"`
 	Subnets []netip.Prefix `json:"subnets,omitempty"`
