@@ -21,6 +21,7 @@ func (s *soak) agent(rng *rand.Rand, stop <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
+	sweeper.swept = s.m.swept
 	const every = 30 * time.Millisecond
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -35,6 +36,7 @@ func (s *soak) agent(rng *rand.Rand, stop <-chan struct{}) error {
 			if sweeper, err = s.newSweeper(); err != nil {
 				return err
 			}
+			sweeper.swept = s.m.swept
 		case 1:
 			if err := s.move(sweeper.files, rng); err != nil {
 				return err
@@ -73,13 +75,13 @@ func (s *soak) move(files *ipam.Slots, rng *rand.Rand) error {
 		}
 	}
 	open := slices.DeleteFunc(slices.Clone(node.Subnets), func(p netip.Prefix) bool { return slices.Contains(node.Draining, p) })
-	s.m.move(open) // before, as calls that are under way are judged by when it began
+	s.m.move(open, false)
 	if err := files.Open(s.t.Context(), open); err != nil {
 		return err
 	}
 	if err := node.Write(s.runDir); err != nil {
 		return err
 	}
-	s.m.move(open) // and after
+	s.m.move(open, true)
 	return nil
 }

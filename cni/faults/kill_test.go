@@ -124,4 +124,5 @@ func (h *host) goOn(p *pod, way int) {
 	}
 	h.must(del(p))
 	h.want(h.attached)
+	h.guarded(h.attached)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,21 +20,42 @@ import (
 type model struct {
 	mu      sync.Mutex
 	open    []netip.Prefix // subnets that new addresses come from
-	moved   time.Time      // when open last changed
+	moving  bool           // open changes now
+	moved   time.Time      // when it last did
 	holders map[netip.Addr]string
 	has     map[string][]netip.Addr
-	had     map[string][]netip.Addr // last
+	last    map[netip.Addr]string // who had it last
 	freed   map[netip.Addr]time.Time
+	// limbo are the addresses of containers that are gone and whose DEL was killed:
+	// the sweep frees them at some time.
+	limbo map[netip.Addr]fabric.Family
 	// flying counts the calls under way: each may have taken or freed one address
 	// in each family.
 	flying int
 	faults []string
+	past   map[netip.Addr][]string // what happened to an address, latest last
+}
+
+// note remembers what happened to an address, for the message of a fault.
+func (m *model) note(a netip.Addr, who, what string) {
+	const most = 12
+	past := append(m.past[a], time.Now().Format("15:04:05.000000 ")+who+": "+what)
+	m.past[a] = past[max(0, len(past)-most):]
+}
+
+// swept notes what the sweep freed.
+func (m *model) swept(slots []ipam.Slot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range slots {
+		m.note(s.Addr, s.Container, "swept")
+	}
 }
 
 func newModel(open []netip.Prefix) *model {
 	return &model{
 		open: open, holders: map[netip.Addr]string{}, has: map[string][]netip.Addr{},
-		had: map[string][]netip.Addr{}, freed: map[netip.Addr]time.Time{},
+		last: map[netip.Addr]string{}, limbo: map[netip.Addr]fabric.Family{}, freed: map[netip.Addr]time.Time{}, past: map[netip.Addr][]string{},
 	}
 }
 
@@ -53,6 +75,7 @@ func (m *model) begin(id string, want netip.Addr) flight {
 	f := flight{id: id, began: time.Now(), want: want, held: m.has[id]}
 	for _, a := range f.held {
 		delete(m.holders, a)
+		m.note(a, id, "next call")
 	}
 	return f
 }
@@ -66,20 +89,20 @@ func (m *model) holds(f flight, addrs []netip.Addr) {
 	now := time.Now()
 	for _, a := range addrs {
 		if other, taken := m.holders[a]; taken {
-			m.fault(f, "got %v, which %s has", a, other)
+			m.fault(f, "got %v, which %s has; %s", a, other, strings.Join(m.past[a], "; "))
 		}
-		m.holders[a] = f.id
+		m.note(a, f.id, "has it")
+		m.holders[a], m.last[a] = f.id, f.id
 		delete(m.freed, a)
+		delete(m.limbo, a)
 	}
 	for _, a := range f.held {
 		if !slices.Contains(addrs, a) {
 			m.freed[a] = now
+			m.note(a, f.id, "has it no more")
 		}
 	}
 	m.has[f.id] = addrs
-	if len(addrs) > 0 {
-		m.had[f.id] = addrs
-	}
 }
 
 // added judges an ADD that succeeded.
@@ -94,7 +117,7 @@ func (m *model) added(f flight, addrs []netip.Addr) {
 			}
 			continue
 		}
-		if slices.Contains(f.held, a) || slices.Contains(m.had[f.id], a) || m.moved.After(f.began) {
+		if slices.Contains(f.held, a) || m.last[a] == f.id || m.unsettled(f) {
 			continue
 		}
 		m.chosen(f, a)
@@ -165,7 +188,7 @@ func room(p netip.Prefix) int {
 }
 
 // full judges an ADD that was refused because nothing was free.
-func (m *model) full(f flight) {
+func (m *model) full(f flight, said answer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	free := map[fabric.Family]int{}
@@ -177,8 +200,11 @@ func (m *model) full(f flight) {
 			free[fabric.FamilyOf(a)]--
 		}
 	}
-	if !m.moved.After(f.began) && free[fabric.IPv4] > m.flying && free[fabric.IPv6] > m.flying {
-		m.fault(f, "was told that nothing is free; %v are", free)
+	for _, family := range m.limbo {
+		free[family]--
+	}
+	if !m.unsettled(f) && free[fabric.IPv4] > m.flying && free[fabric.IPv6] > m.flying {
+		m.fault(f, "%s; %v are free", said, free)
 	}
 }
 
@@ -188,7 +214,7 @@ func (m *model) refused(f flight, slots []ipam.Slot) {
 	defer m.mu.Unlock()
 	since := time.Since(f.began)
 	for _, s := range slots {
-		if s.Addr == f.want && !s.InUse && s.Age > since && !m.moved.After(f.began) {
+		if s.Addr == f.want && !s.InUse && s.Age > since && !m.unsettled(f) {
 			m.fault(f, "was told that %v is in use; it was freed %v ago", f.want, s.Age)
 		}
 	}
@@ -199,24 +225,33 @@ func (m *model) refused(f flight, slots []ipam.Slot) {
 func (m *model) outside(f flight) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.inOpen(f.want) && !m.moved.After(f.began) {
+	if m.inOpen(f.want) && !m.unsettled(f) {
 		m.fault(f, "was told that %v is outside %v", f.want, m.open)
 	}
 }
 
-// settled ends a call of which only the slot files can tell what it did: one
-// that was killed, or refused after it may have held an address for a moment.
-func (m *model) settled(f flight, slots []ipam.Slot) {
+// settled ends a call of which only the slot files can tell what it did: one that
+// was killed, or refused after it may have held an address for a moment. Of a
+// container that is gone nothing is certain.
+func (m *model) settled(f flight, slots []ipam.Slot, gone bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.flying--
 	now := time.Now()
 	var addrs []netip.Addr
-	for _, s := range slots {
-		if s.InUse && s.Attachment == attachment(f.id) {
-			addrs = append(addrs, s.Addr)
+	for family, found := range m.found(f, slots) {
+		// Of two in a family one is stale: of a subnet that drained meanwhile. One
+		// without a namespace was adopted too late. Both are for the sweep.
+		if gone || len(found) > 1 || found[0].NetnsPath == "" {
+			for _, s := range found {
+				m.limbo[s.Addr], m.freed[s.Addr] = family, now
+				m.note(s.Addr, f.id, "has it, for the sweep")
+			}
+			continue
 		}
+		addrs = append(addrs, found[0].Addr)
 	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
 	m.holds(f, addrs)
 	for _, s := range slots {
 		if _, taken := m.holders[s.Addr]; s.InUse || taken {
@@ -228,6 +263,17 @@ func (m *model) settled(f flight, slots []ipam.Slot) {
 	}
 }
 
+// found are the slots in use by the container of a call, by family.
+func (m *model) found(f flight, slots []ipam.Slot) map[fabric.Family][]ipam.Slot {
+	out := map[fabric.Family][]ipam.Slot{}
+	for _, s := range slots {
+		if s.InUse && s.Attachment == attachment(f.id) {
+			out[fabric.FamilyOf(s.Addr)] = append(out[fabric.FamilyOf(s.Addr)], s)
+		}
+	}
+	return out
+}
+
 // deleted judges nothing: after a DEL the container has nothing.
 func (m *model) deleted(f flight) {
 	m.mu.Lock()
@@ -237,12 +283,16 @@ func (m *model) deleted(f flight) {
 	delete(m.has, f.id)
 }
 
-// move makes the subnets that new addresses come from others.
-func (m *model) move(open []netip.Prefix) {
+// move makes the subnets that new addresses come from others; while that is not
+// done either are right.
+func (m *model) move(open []netip.Prefix, done bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.open, m.moved = open, time.Now()
+	m.open, m.moving, m.moved = open, !done, time.Now()
 }
+
+// unsettled reports whether the subnets changed while the call was under way.
+func (m *model) unsettled(f flight) bool { return m.moving || m.moved.After(f.began) }
 
 // attached is what each container has, while nothing is under way.
 func (m *model) attached() map[string][]netip.Addr {

@@ -222,7 +222,7 @@ func (w *worker) call(c call, want netip.Addr) error {
 			return err
 		}
 	}
-	w.m.settled(f, slots)
+	w.m.settled(f, slots, w.pods[c.id] == nil)
 	return nil
 }
 
@@ -238,7 +238,7 @@ func (s *soak) slots() ([]ipam.Slot, error) {
 func (w *worker) refusal(f flight, c call, a answer, slots []ipam.Slot) error {
 	switch {
 	case c.command == "ADD" && a.code == codeFull, c.command == "ADD" && a.code == codeLater:
-		w.m.full(f)
+		w.m.full(f, a)
 		return nil
 	case f.want.IsValid() && a.code == codeInUse:
 		w.m.refused(f, slots)
@@ -289,6 +289,7 @@ func (s *soak) judge(all []*worker, rng *rand.Rand) {
 	}
 	s.must(call{command: "GC", conf: map[string]any{"cni.dev/valid-attachments": valid}})
 	s.want(s.m.attached())
+	s.guarded(s.m.attached())
 	if wrong := s.m.judgement(); len(wrong) > 0 || s.t.Failed() {
 		s.t.Fatalf("after %d calls: %s", s.done.Load(), strings.Join(wrong, "\n"))
 	}

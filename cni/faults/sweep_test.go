@@ -15,6 +15,7 @@ type sweeper struct {
 	files   *ipam.Slots
 	slots   *ipam.Sweeper
 	records *record.Sweeper
+	swept   func([]ipam.Slot) // told of what was freed; may be nil
 }
 
 func (h *host) newSweeper() (*sweeper, error) {
@@ -34,8 +35,12 @@ func (s *sweeper) pass(ctx context.Context) error {
 	if _, err := s.files.Adopt(ctx, kernel.InUse, s.node.Subnets); err != nil {
 		return err
 	}
-	if _, err := s.slots.Pass(ctx, kernel.Links, kernel.InUse); err != nil {
+	freed, err := s.slots.Pass(ctx, kernel.Links, kernel.InUse)
+	if err != nil {
 		return err
+	}
+	if s.swept != nil {
+		s.swept(freed)
 	}
 	list, err := s.files.List(ctx)
 	if err != nil {
