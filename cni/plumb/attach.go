@@ -262,21 +262,3 @@ func forget(b *rtnl.Batch, index uint32, a netip.Addr) {
 }
 
 func putIndex(h []byte, index uint32) { binary.NativeEndian.PutUint32(h, index) }
-
-// Detach removes the attachment's interfaces. None is not an error, and an
-// interface that was not made for it stays.
-func Detach(a ipam.Attachment) error {
-	c, err := rtnl.Dial()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	l, err := GetLink(c, a.HostInterface())
-	if err != nil || l == nil || errors.Is(ours(l, a), ErrNotOurs) {
-		return err
-	}
-	if err := deleteLink(c, l.Index); err != nil {
-		return fmt.Errorf("remove interface %s: %w", l.Name, err)
-	}
-	return nil
-}
