@@ -39,7 +39,7 @@ func racks() *fabric.Snapshot {
 	return &fabric.Snapshot{
 		Peers: []*fabric.Peer{
 			{Node: nodeOf("rack2-host1", 3, "198.18.2.1", ""), Subnets: []fabric.Subnet{kept}},
-			{Node: nodeOf("rack1-host2", 2, "198.18.1.2", "2001:db8:1::2"), Alive: true, Subnets: []fabric.Subnet{lease("10.244.2.0/24"), lease("fd00:10:244:2::/64")}},
+			{Node: nodeOf("rack1-host2", 2, "198.18.1.2", "2001:db8:1::2"), Alive: true, Subnets: []fabric.Subnet{lease("10.244.2.0/24"), lease("10.244.21.0/24"), lease("10.244.20.0/24"), lease("fd00:10:244:2::/64")}},
 			{Node: nodeOf("a-host-with-quite-a-long-name.rack1.row7.dc2.example.net", 1, "198.18.1.1", "2001:db8:1::1"), Alive: true,
 				Subnets: []fabric.Subnet{lease("10.244.1.0/24"), lease("fd00:10:244:1::/64")}},
 		},
@@ -130,7 +130,11 @@ func TestHoldWords(t *testing.T) {
 func TestStatus(t *testing.T) {
 	starting := &api.Status{Node: "a", Started: noon.Add(-time.Second), NotReady: []string{"there is no Fabric object"},
 		Lease: api.Lease{State: "waiting", Reason: "there is no Fabric object"}}
-	for name, s := range map[string]*api.Status{"ready": readyStatus(), "broken": brokenStatus(), "starting": starting} {
+	grown := readyStatus()
+	grown.Lease = api.Lease{State: "leased", Index: 1, Reason: "pool exhausted: no subnet of length 24 is free in 10.244.0.0/16", Subnets: []netip.Prefix{
+		prefix("10.244.1.0/24"), prefix("10.244.200.0/24"), prefix("10.244.77.0/24"), prefix("10.244.30.0/24"), prefix("fd00:10:244:1::/64"),
+	}}
+	for name, s := range map[string]*api.Status{"ready": readyStatus(), "broken": brokenStatus(), "starting": starting, "grown": grown} {
 		narrow := statusText(s, nil, noon, false)
 		checkWidth(t, narrow)
 		golden.Compare(t, "status-"+name+".txt", narrow)

@@ -56,7 +56,7 @@ func nodesTable(rows []nodeRow, wide bool) *table {
 	}
 	t := newTable(wide, head...)
 	for _, n := range rows {
-		cells := []string{n.Name, aliveWord(n.Alive), addrs(n.Underlay), list(n.Subnets)}
+		cells := []string{n.Name, aliveWord(n.Alive), addrs(n.Underlay), subnetsWords(n.Subnets, wide)}
 		if drained {
 			cells = append(cells, n.drainWord(wide))
 		}

@@ -99,7 +99,7 @@ func statusText(s *api.Status, b *api.BGP, now time.Time, wide bool) string {
 		say("id", string(s.NodeID))
 	}
 	say("ready", readyWords(s)...)
-	say("lease", leaseWords(s.Lease))
+	say("lease", leaseLines(s.Lease)...)
 	if s.Underlay.Interface != "" {
 		say("underlay", fmt.Sprintf("%s, %s, mtu %d", s.Underlay.Interface, addrs(s.Underlay.Addrs), s.Underlay.MTU))
 	}
@@ -195,7 +195,17 @@ func readyWords(s *api.Status) []string {
 	return lines
 }
 
-func leaseWords(l api.Lease) string {
+// leaseLines say what share a node has of the fabric, a few subnets to a line.
+func leaseLines(l api.Lease) []string {
+	const most = 3
+	if len(l.Subnets) > most && l.State == "leased" {
+		var out []string
+		for some := range slices.Chunk(l.Subnets, most) {
+			out = append(out, list(some))
+		}
+		out[len(out)-1] += fmt.Sprintf(" (index %d)", l.Index)
+		return append(out, nonEmpty(l.Reason)...)
+	}
 	var parts []string
 	if l.State != "leased" {
 		parts = append(parts, l.State)
@@ -203,10 +213,14 @@ func leaseWords(l api.Lease) string {
 	if len(l.Subnets) > 0 {
 		parts = append(parts, fmt.Sprintf("%s (index %d)", list(l.Subnets), l.Index))
 	}
-	if l.Reason != "" {
-		parts = append(parts, l.Reason)
+	return []string{strings.Join(append(parts, nonEmpty(l.Reason)...), ": ")}
+}
+
+func nonEmpty(text string) []string {
+	if text == "" {
+		return nil
 	}
-	return strings.Join(parts, ": ")
+	return []string{text}
 }
 
 func etcdWords(e api.Etcd, now time.Time) string {

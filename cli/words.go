@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -36,6 +37,21 @@ func list[T fmt.Stringer](items []T) string {
 		text[i] = item.String()
 	}
 	return strings.Join(text, " ")
+}
+
+// subnetsWords lists the subnets of a node; where it has several of a family,
+// the first and how many there are besides, but for wide output.
+func subnetsWords(subnets []netip.Prefix, wide bool) string {
+	seen := map[bool]bool{}
+	first := slices.DeleteFunc(slices.Clone(subnets), func(p netip.Prefix) bool {
+		was := seen[p.Addr().Is4()]
+		seen[p.Addr().Is4()] = true
+		return was
+	})
+	if wide || len(first) == len(subnets) {
+		return list(subnets)
+	}
+	return fmt.Sprintf("%s +%d", list(first), len(subnets)-len(first))
 }
 
 // addrs lists the addresses of a node, IPv4 first.

@@ -82,7 +82,7 @@ func TestFurtherSubnetsGoBack(t *testing.T) {
 		addrs, err := host.Run(ctx, "ip", "-4", "-o", "addr", "show", "dev", "weft0")
 		must(t, err)
 		for _, p := range had[1:] {
-			if strings.Contains(string(routes)+string(addrs), p.Addr().String()) {
+			if strings.Contains(routes+addrs, p.Addr().String()) {
 				t.Errorf("%s still has something of %v:\n%s%s", host.Spec.Name, p, routes, addrs)
 			}
 		}
