@@ -107,6 +107,7 @@ func (h *host) goOn(p *pod, way int) {
 	case delThenAdd:
 		h.must(del(p))
 		h.want(h.attached)
+		h.guarded(h.attached)
 		if got := links(h.t, p); len(got) != 1 {
 			h.t.Errorf("after DEL the pod has %v", got)
 		}

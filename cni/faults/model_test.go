@@ -136,7 +136,7 @@ func (m *model) chosen(f flight, a netip.Addr) {
 		return // never used as far as is certain, or long enough ago
 	}
 	if never := m.neverUsed(fabric.FamilyOf(a)) - m.flying - 1; never > 0 {
-		m.fault(f, "got %v, freed %v ago, while %d were never used", a, time.Since(freed), never)
+		m.fault(f, "got %v, freed %v ago, while %d were never used; %s", a, time.Since(freed), never, strings.Join(m.past[a], "; "))
 	}
 	older := 0
 	for b, at := range m.freed {
@@ -244,7 +244,7 @@ func (m *model) settled(f flight, slots []ipam.Slot, gone bool) {
 		// without a namespace was adopted too late. Both are for the sweep.
 		if gone || len(found) > 1 || found[0].NetnsPath == "" {
 			for _, s := range found {
-				m.limbo[s.Addr], m.freed[s.Addr] = family, now
+				m.limbo[s.Addr], m.freed[s.Addr], m.last[s.Addr] = family, now, f.id
 				m.note(s.Addr, f.id, "has it, for the sweep")
 			}
 			continue
@@ -258,7 +258,7 @@ func (m *model) settled(f flight, slots []ipam.Slot, gone bool) {
 			continue
 		}
 		if at := now.Add(-s.Age); at.After(m.freed[s.Addr]) {
-			m.freed[s.Addr] = at
+			m.freed[s.Addr], m.last[s.Addr] = at, s.Container
 		}
 	}
 }
