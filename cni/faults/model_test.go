@@ -26,8 +26,8 @@ type model struct {
 	has     map[string][]netip.Addr
 	last    map[netip.Addr]string // who had it last
 	freed   map[netip.Addr]time.Time
-	// limbo are the addresses of containers that are gone and whose DEL was killed:
-	// the sweep frees them at some time.
+	// limbo are addresses that the sweep frees at some time: of containers that are
+	// gone and whose DEL was killed, and what an ADD after another has left.
 	limbo map[netip.Addr]fabric.Family
 	// flying counts the calls under way: each may have taken or freed one address
 	// in each family.
@@ -100,6 +100,9 @@ func (m *model) holds(f flight, addrs []netip.Addr) {
 		if !slices.Contains(addrs, a) {
 			m.freed[a] = now
 			m.note(a, f.id, "has it no more")
+			if len(addrs) > 0 { // another instead: that of a draining subnet is left to the sweep
+				m.limbo[a] = fabric.FamilyOf(a)
+			}
 		}
 	}
 	m.has[f.id] = addrs
@@ -141,7 +144,7 @@ func (m *model) chosen(f flight, a netip.Addr) {
 	older := 0
 	for b, at := range m.freed {
 		const slack = 50 * time.Millisecond // freed is the end of a call, which freed it somewhat earlier
-		if b.Is4() == a.Is4() && m.inOpen(b) && at.Before(f.began) && at.Before(freed.Add(-slack)) {
+		if _, waits := m.limbo[b]; !waits && b.Is4() == a.Is4() && m.inOpen(b) && at.Before(f.began) && at.Before(freed.Add(-slack)) {
 			older++
 		}
 	}
