@@ -155,15 +155,12 @@ func TestAnnouncement(t *testing.T) {
 
 func TestAnnouncementFrames(t *testing.T) {
 	mac := fabric.MAC{2, 0, 0, 0, 0, 9}
-	v6 := netip.MustParseAddr("fd00::2")
-	f := announcement(mac, v6)
-	body := append([]byte{}, f[14+40:]...)
-	body[2], body[3] = 0, 0
-	if want := summed(v6, allNodes, body); !bytes.Equal(f[14+40:], want) {
-		t.Errorf("advertisement %x, want %x", f[14+40:], want)
+	v4, v6 := netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd00::2")
+	option := append([]byte{2, 1}, mac[:]...)
+	if got, want := advertisement(mac, v6), ip6(v6, allNodes, unix.IPPROTO_ICMPV6, summed(v6, allNodes, append(nd(136, v6), option...))); !bytes.Equal(got, want) {
+		t.Errorf("advertisement %x, want %x", got, want)
 	}
-	v4 := netip.MustParseAddr("10.1.0.2")
-	if got, want := announcement(mac, v4), ether(everybody, mac, 0x0806, arpPacket(1, mac, v4, fabric.MAC{}, v4)); !bytes.Equal(got, want) {
+	if got, want := gratuitousARP(mac, v4), ether(everybody, mac, 0x0806, arpPacket(1, mac, v4, fabric.MAC{}, v4)); !bytes.Equal(got, want) {
 		t.Errorf("ARP %x, want %x", got, want)
 	}
 }
