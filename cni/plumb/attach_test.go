@@ -223,6 +223,18 @@ func TestSysctls(t *testing.T) {
 	}
 }
 
+// TestOneLinkLocalAddress: a guarded pod has the link-local address that its guard
+// knows, whatever its namespace is told to make.
+func TestOneLinkLocalAddress(t *testing.T) {
+	h := newHost(t)
+	p, in := h.pod(2, "46"), h.netns()
+	p.Sysctls = map[string]string{"net.ipv6.conf.IFNAME.addr_gen_mode": "3"} // random
+	h.attach(p, in)
+	if got, want := in.run(t, "ip", "-6", "addr", "show", "dev", "eth0"), linkLocal(p.MAC()).String(); !strings.Contains(got, want) {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // TestFailedAttach: whichever step fails, nothing is left on the host, and the
 // next attempt succeeds.
 func TestFailedAttach(t *testing.T) {
