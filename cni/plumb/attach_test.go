@@ -274,6 +274,29 @@ func TestFailedAttach(t *testing.T) {
 	}
 }
 
+// TestDetach: link and guard go, as often as it is asked for; an interface of
+// somebody else's by the name stays, and its guard with it.
+func TestDetach(t *testing.T) {
+	h := newHost(t)
+	p := h.pod(2, "46")
+	h.attach(p, h.netns())
+	for range 2 {
+		if err := Detach(p.Attachment); err != nil {
+			t.Fatal(err)
+		}
+		h.clean(p.Attachment)
+	}
+	addGuard(t, GuardOf(p.Attachment, p.MAC(), p.Addrs))
+	testns.Run(t, "ip", "link", "add", p.HostInterface(), "type", "bridge")
+	if err := Detach(p.Attachment); err != nil {
+		t.Fatal(err)
+	}
+	testns.Run(t, "ip", "link", "show", p.HostInterface())
+	if err := CheckGuard(GuardOf(p.Attachment, p.MAC(), p.Addrs)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBridgeFull: the kernel says so in words, and a guard is not left behind.
 func TestBridgeFull(t *testing.T) {
 	h := newHost(t)
