@@ -21,6 +21,7 @@ import (
 )
 
 func TestPodsReachEachOther(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00:1:0:2::/64")
 	a, b := w.pod("a"), w.pod("b")
 	w.add(a)
@@ -33,8 +34,10 @@ func TestPodsReachEachOther(t *testing.T) {
 }
 
 func TestResultOfEachVersion(t *testing.T) {
+	t.Parallel()
 	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/24", "fd00:1:0:2::/64")
 			p := w.pod("c1")
 			dns := map[string]any{"nameservers": []string{"10.1.0.10"}, "search": []string{"a.example"}}
@@ -93,11 +96,13 @@ func (w *world) addless(c call) {
 }
 
 func TestOneFamily(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ subnet, target, mac, other string }{
 		{"10.1.2.0/24", "10.1.2.1", "0a:58:0a:01:02:02", "-6"},
 		{"fd00::/64", "fd00::1", "", "-4"},
 	} {
 		t.Run(tt.subnet, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, tt.subnet)
 			p := w.pod("c1")
 			r, _ := w.add(p)
@@ -129,6 +134,7 @@ func TestOneFamily(t *testing.T) {
 
 // TestRollback makes ADD fail at each of its steps; nothing may be left.
 func TestRollback(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		spoil func(w *world, p *pod, c *call)
@@ -155,6 +161,7 @@ func TestRollback(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/24", "fd00:1:0:2::/64")
 			p := w.pod("c1")
 			c := call{command: "ADD", id: p.id, netns: p.netns}
@@ -170,6 +177,7 @@ func TestRollback(t *testing.T) {
 }
 
 func TestInterfaceIsTaken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	w.in(p, "ip", "link", "add", "eth0", "type", "bridge")
@@ -184,6 +192,7 @@ func TestInterfaceIsTaken(t *testing.T) {
 // TestTakenWhileAttachedElsewhere: a sandbox that cannot be attached does not
 // cost the older one of the same name its interface.
 func TestTakenWhileAttachedElsewhere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p, q := w.pod("c1"), w.pod("c1")
 	w.add(p)
@@ -193,6 +202,7 @@ func TestTakenWhileAttachedElsewhere(t *testing.T) {
 }
 
 func TestHostInterfaceOfSomebodyElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	name := ipam.Attachment{Container: "c1", Interface: "eth0"}.HostInterface()
@@ -204,6 +214,7 @@ func TestHostInterfaceOfSomebodyElse(t *testing.T) {
 
 // TestAddAgain: a second ADD without a DEL starts over with the same address.
 func TestAddAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	p := w.pod("c1")
 	_, first := w.add(p)
@@ -232,6 +243,7 @@ func TestAddAgain(t *testing.T) {
 // TestKilledAdd kills the plugin at random moments: ADD straight afterwards
 // must work, and DEL must leave nothing.
 func TestKilledAdd(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	p := w.pod("c1")
 	for range 30 {
@@ -252,6 +264,7 @@ func TestKilledAdd(t *testing.T) {
 }
 
 func TestManyAddsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	const n = 16
 	var cmds [n]*exec.Cmd
@@ -288,6 +301,7 @@ func TestManyAddsAtOnce(t *testing.T) {
 }
 
 func TestNoSubnetYet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	c := call{command: "ADD", id: p.id, netns: p.netns}
@@ -311,6 +325,7 @@ func TestNoSubnetYet(t *testing.T) {
 
 // TestBridgeIsMadeAgain: the bridge may be deleted while no agent is there.
 func TestBridgeIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	w.add(w.pod("a"))
 	w.host("ip", "link", "del", "weft0")
@@ -329,6 +344,7 @@ func TestBridgeIsMadeAgain(t *testing.T) {
 
 // TestLostSlotFiles: what the kernel shows in use is not handed out again.
 func TestLostSlotFiles(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	a, b := w.pod("a"), w.pod("b")
 	w.add(a)
@@ -348,6 +364,7 @@ func TestLostSlotFiles(t *testing.T) {
 }
 
 func TestChained(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	prev := `{"cniVersion":"1.0.0","interfaces":[{"name":"other0","sandbox":"` + p.netns + `"}],

@@ -13,6 +13,7 @@ import (
 // leaves nothing of either. (The first one's interface makes way before the
 // second has an address.)
 func TestRefusedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	p := w.pod("c1")
 	w.add(p)
@@ -24,6 +25,7 @@ func TestRefusedAgain(t *testing.T) {
 // the one that comes second finds the name taken when it makes its interface,
 // and what the first one has stays as it is.
 func TestOvertaken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	p := w.pod("c1")
 	w.add(p)

@@ -16,6 +16,7 @@ import (
 
 // TestCheckFinds: whatever a pod's traffic depends on is missed.
 func TestCheckFinds(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, pod, host string // shell commands; PORT is the host interface
 		words           string
@@ -51,6 +52,7 @@ func TestCheckFinds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w, p, raw := checked(t)
 			w.tamper(p, tt.pod, tt.host)
 			w.fails(call{command: "CHECK", id: p.id, netns: p.netns, prev: raw}, codeMismatch, tt.words)
@@ -60,6 +62,7 @@ func TestCheckFinds(t *testing.T) {
 
 // TestCheckTolerates: what pods, operators and the plugins after weft change.
 func TestCheckTolerates(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, pod, host string }{
 		{"nothing", "", ""},
 		{"the pod's own additions", "ip addr add 192.0.2.1/32 dev eth0; ip route add 198.51.100.0/24 dev eth0", ""},
@@ -76,6 +79,7 @@ func TestCheckTolerates(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w, p, raw := checked(t)
 			w.tamper(p, tt.pod, tt.host)
 			w.addless(call{command: "CHECK", id: p.id, netns: p.netns, prev: raw})
@@ -107,6 +111,7 @@ func (w *world) tamper(p *pod, inPod, onHost string) {
 
 // TestCheckInAChain: later plugins change the pod and say so in the result.
 func TestCheckInAChain(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, pod, host string
 		edit            func(result map[string]any)
@@ -140,6 +145,7 @@ func TestCheckInAChain(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 			p := w.pod("c1")
 			extra := map[string]any{"macSpoofCheck": !tt.noGuard}
@@ -170,6 +176,7 @@ func changeMAC(r map[string]any) {
 
 // TestCheckWaits: what passes by itself within seconds is no failure.
 func TestCheckWaits(t *testing.T) {
+	t.Parallel()
 	w, p, raw := checked(t)
 	w.host("bridge", "link", "set", "dev", w.ports()[0], "state", "0")
 	cmd := w.command(call{command: "CHECK", id: p.id, netns: p.netns, prev: raw})
@@ -207,6 +214,7 @@ func sockets(dir string) int {
 // TestCheckAtOnce: a CHECK right after the ADD waits for the bridge to notice
 // the new port's carrier.
 func TestCheckAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	for i := range 10 {
 		p := w.pod("c1")
@@ -220,6 +228,7 @@ func TestCheckAtOnce(t *testing.T) {
 
 // TestCheckOfASecondInterface, whose default routes are in a table of its own.
 func TestCheckOfASecondInterface(t *testing.T) {
+	t.Parallel()
 	w, p, _ := checked(t)
 	_, raw := w.addAs(call{command: "ADD", id: p.id, netns: p.netns, ifname: "net1"})
 	c := call{command: "CHECK", id: p.id, netns: p.netns, ifname: "net1", prev: raw}
@@ -231,6 +240,7 @@ func TestCheckOfASecondInterface(t *testing.T) {
 }
 
 func TestCheckNeedsTheSlotAndTheResult(t *testing.T) {
+	t.Parallel()
 	w, p, raw := checked(t)
 	c := call{command: "CHECK", id: p.id, netns: p.netns}
 	w.fails(c, 7, "CHECK needs it")
@@ -251,6 +261,7 @@ func TestCheckNeedsTheSlotAndTheResult(t *testing.T) {
 
 // TestCheckChangesNothing, whether it complains or not.
 func TestCheckChangesNothing(t *testing.T) {
+	t.Parallel()
 	w, p, raw := checked(t)
 	c := call{command: "CHECK", id: p.id, netns: p.netns, prev: raw}
 	before := w.inUse()

@@ -14,6 +14,7 @@ import (
 )
 
 func TestVersion(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	out, doc := w.run(call{command: "VERSION"})
 	var got struct {
@@ -29,6 +30,7 @@ func TestVersion(t *testing.T) {
 }
 
 func TestRefusedNamespaces(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	for _, tt := range []struct {
@@ -71,6 +73,7 @@ func TestRefusedNamespaces(t *testing.T) {
 }
 
 func TestRefusedRequests(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	add := func(change func(*call)) call {

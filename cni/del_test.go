@@ -14,6 +14,7 @@ import (
 )
 
 func TestDel(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		before func(w *world, p *pod) // after ADD
@@ -54,6 +55,7 @@ func TestDel(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 			p := w.pod("c1")
 			w.add(p)
@@ -70,6 +72,7 @@ func TestDel(t *testing.T) {
 
 // TestDelOfWhatNeverWas: a DEL after a failed or missing ADD succeeds.
 func TestDelOfWhatNeverWas(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	w.del(&pod{id: "never"})
 	if _, err := os.Stat(filepath.Join(w.runDir, "slots")); err == nil {
@@ -80,6 +83,7 @@ func TestDelOfWhatNeverWas(t *testing.T) {
 // TestDelSparesTheNextPod: the path of the namespace leads to another pod by
 // the time of the DEL; that pod keeps its interface and its address.
 func TestDelSparesTheNextPod(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	old, next := w.pod("old"), w.pod("next")
 	w.add(old)
@@ -97,6 +101,7 @@ func TestDelSparesTheNextPod(t *testing.T) {
 
 // TestDelDespiteNonsense: what DEL does not need, it does not read.
 func TestDelDespiteNonsense(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		call call
@@ -108,6 +113,7 @@ func TestDelDespiteNonsense(t *testing.T) {
 		{"requests", call{extra: map[string]any{"runtimeConfig": map[string]any{"ips": "all", "mac": 1}, "args": 2}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/24")
 			p := w.pod("c1")
 			w.add(p)
@@ -121,6 +127,7 @@ func TestDelDespiteNonsense(t *testing.T) {
 
 // TestDelAfterReboot: the files of the boot before are still there.
 func TestDelAfterReboot(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	w.add(p)
@@ -144,6 +151,7 @@ func TestDelAfterReboot(t *testing.T) {
 // TestDelOnReadOnlyFiles: the interface goes, what cannot be written is said,
 // and a later DEL does the rest.
 func TestDelOnReadOnlyFiles(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	w.add(p)
@@ -170,6 +178,7 @@ func (w *world) wantLeft(name string) {
 // TestDelWithoutItsRecord: a record that cannot be removed is said, and the
 // address is free.
 func TestDelWithoutItsRecord(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	w.add(p)
@@ -188,6 +197,7 @@ func TestDelWithoutItsRecord(t *testing.T) {
 // TestReuseIsReachable: an address goes to another pod while a third still has
 // the first one in its neighbour table.
 func TestReuseIsReachable(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/29") // .2 to .6
 	peer := w.pod("peer")
 	w.add(peer)

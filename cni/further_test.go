@@ -32,6 +32,7 @@ func (w *world) agentThat(does func()) {
 // TestAddWaitsForAFurtherSubnet: a pod is not refused while the agent is about
 // to lease a further subnet.
 func TestAddWaitsForAFurtherSubnet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/30")
 	w.add(w.pod("a"))
 	next := w.node
@@ -50,6 +51,7 @@ func TestAddWaitsForAFurtherSubnet(t *testing.T) {
 
 // TestAddHearsThatThereIsNoFurtherSubnet: it waits for the reason too.
 func TestAddHearsThatThereIsNoFurtherSubnet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/30")
 	w.add(w.pod("a"))
 	next := w.node
@@ -66,6 +68,7 @@ func TestAddHearsThatThereIsNoFurtherSubnet(t *testing.T) {
 // TestAddFollowsASubnetThatMoves: the node file was read before the agent closed
 // the subnet, and says by what it was replaced a moment later.
 func TestAddFollowsASubnetThatMoves(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/30")
 	slots, err := ipam.NewSlots(w.runDir, ipam.Options{})
 	if err != nil {
@@ -96,6 +99,7 @@ func TestAddFollowsASubnetThatMoves(t *testing.T) {
 
 // TestAddDoesNotWaitForEver: an agent that does nothing costs patience.
 func TestAddDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/30")
 	w.add(w.pod("a"))
 	w.agentThat(func() {})

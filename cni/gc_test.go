@@ -65,6 +65,7 @@ func (w *world) remove(path ...string) {
 }
 
 func TestGC(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	pods := map[string]*pod{}
 	for _, id := range []string{"a", "b", "c", "other"} {
@@ -98,6 +99,7 @@ func TestGC(t *testing.T) {
 // TestGCList: what a list can look like. Nothing goes because of one that
 // cannot be read.
 func TestGCList(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, key string
 		list      any
@@ -114,6 +116,7 @@ func TestGCList(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/24")
 			w.add(w.pod("a"))
 			w.add(w.pod("b"))
@@ -130,6 +133,7 @@ func TestGCList(t *testing.T) {
 
 // TestGCOfLeftovers: any part of an attachment may be gone already.
 func TestGCOfLeftovers(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		spoil func(w *world, p *pod)
@@ -154,6 +158,7 @@ func TestGCOfLeftovers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 			p := w.pod("c1")
 			w.add(p)
@@ -176,6 +181,7 @@ func TestGCOfLeftovers(t *testing.T) {
 
 // TestGCSparesWhatIsNotOurs: an interface with the name of ours stays.
 func TestGCSparesWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	w.add(p)
@@ -192,6 +198,7 @@ func TestGCSparesWhatIsNotOurs(t *testing.T) {
 // TestGCGoesOn: what cannot be removed keeps nothing else, and all of it is
 // reported.
 func TestGCGoesOn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	for _, id := range []string{"a", "b", "c"} {
 		w.add(w.pod(id))
@@ -224,6 +231,7 @@ func TestGCGoesOn(t *testing.T) {
 
 // TestGCOfMany removes more than it has collectors, of one pod.
 func TestGCOfMany(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	for i := range 3 * collectors {
@@ -235,6 +243,7 @@ func TestGCOfMany(t *testing.T) {
 
 // TestGCOfNothing: a host where no pod ever was.
 func TestGCOfNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	w.remove()
 	w.addless(collects(eth0("a")))

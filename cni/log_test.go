@@ -33,6 +33,7 @@ func logged(t *testing.T, path string) []map[string]any {
 }
 
 func TestLog(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	p := w.pod("c1")
 	path := filepath.Join(t.TempDir(), "weft.log")
@@ -84,6 +85,7 @@ func TestLog(t *testing.T) {
 
 // TestLogNeverMatters: whatever the log is, pods come and go.
 func TestLogNeverMatters(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")

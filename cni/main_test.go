@@ -9,6 +9,7 @@ import (
 
 // TestNoPath: weft calls no other plugin, so it needs no CNI_PATH.
 func TestNoPath(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	cmd := w.command(call{command: "ADD", id: p.id, netns: p.netns})
@@ -21,6 +22,7 @@ func TestNoPath(t *testing.T) {
 // TestVersionEchoes: VERSION is answered in the version that it is asked in,
 // which need not be one of ours.
 func TestVersionEchoes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for in, want := range map[string]string{`{"cniVersion":"0.4.0"}`: "0.4.0", `{"cniVersion":"9.9.9"}`: "9.9.9", "": newest, "{": newest, `{"cniVersion":7}`: newest} {
 		conf := filepath.Join(t.TempDir(), "in")
@@ -44,6 +46,7 @@ func TestVersionEchoes(t *testing.T) {
 
 // TestErrorsSpeakTheVersionAsked: as far as it is one that we speak.
 func TestErrorsSpeakTheVersionAsked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for asked, want := range map[string]string{"0.4.0": "0.4.0", "1.0.0": "1.0.0", "0.2.0": newest, "9.9.9": newest} {
 		for _, extra := range []map[string]any{nil, {"name": "-"}, {"mtu": -1}} {

@@ -19,6 +19,7 @@ import (
 
 // TestRecord: ADD leaves a record, DEL none.
 func TestRecord(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	p := w.pod("c1")
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -73,6 +74,7 @@ func inode(t *testing.T, path string) uint64 {
 // TestStaticAddress: the four ways to ask give what was asked for, and what
 // cannot be given is refused with its reason and leaves nothing.
 func TestStaticAddress(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	static := func(id string, ips ...string) call {
 		p := w.pod(id)
@@ -128,6 +130,7 @@ func TestStaticAddress(t *testing.T) {
 }
 
 func TestStaticMAC(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	p, q := w.pod("c1"), w.pod("c2")
 	const mac = "02:00:00:00:00:99"
@@ -150,6 +153,7 @@ func TestStaticMAC(t *testing.T) {
 }
 
 func TestSticky(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	c := call{command: "ADD", id: "c1", extra: map[string]any{"sticky": true}, env: []string{"CNI_ARGS=K8S_POD_NAMESPACE=prod;K8S_POD_NAME=db-0"}}
 	first := map[string][]string{}
@@ -173,6 +177,7 @@ func TestSticky(t *testing.T) {
 
 // TestOptionsReachTheKernel: the operator's options make the pod what it is.
 func TestOptionsReachTheKernel(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
 	p, plain := w.pod("c1"), w.pod("c2")
 	r, _ := w.addAs(call{command: "ADD", id: p.id, netns: p.netns, extra: map[string]any{
@@ -200,6 +205,7 @@ func TestOptionsReachTheKernel(t *testing.T) {
 
 // TestFull: what the runtime is told depends on whether there will be more.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/30")
 	a, p := w.pod("a"), w.pod("b")
 	w.add(a)
@@ -218,6 +224,7 @@ func TestFull(t *testing.T) {
 // TestClosedSubnet: the agent has given the only subnet up since the plugin read
 // the node file.
 func TestClosedSubnet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	files, err := ipam.NewSlots(w.runDir, ipam.Options{})
 	if err != nil {
@@ -235,6 +242,7 @@ func TestClosedSubnet(t *testing.T) {
 
 // TestRecordCannotBeWritten: the pod is not attached, and nothing is left.
 func TestRecordCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	if err := os.WriteFile(record.Dir(w.runDir), nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 )
 
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	sh := func(script string) func(*world) { return func(w *world) { w.host("sh", "-ec", script) } }
 	node := func(change func(w *world)) func(*world) { return func(w *world) { change(w); w.write() } }
 	fill := func(w *world) { w.add(w.pod("a")) } // the one address of a /30 besides the gateway's
@@ -70,6 +71,7 @@ func TestStatus(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/30", "fd00::/64")
 			tt.spoil(w)
 			w.sameAfter(func() {
@@ -111,6 +113,7 @@ func (w *world) sameAfter(do func()) {
 // TestStatusOfOneFamily: an IPv6 subnet never runs out; that does not help a
 // pod that needs an IPv4 address too.
 func TestStatusOfOneFamily(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/30", "fd00::/64")
 	w.node.Full = "it may have one subnet"
 	w.write()
@@ -123,6 +126,7 @@ func TestStatusOfOneFamily(t *testing.T) {
 
 // TestStatusOfFullBridge gives the bridge as many ports as it can have.
 func TestStatusOfFullBridge(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.0.0/16")
 	p := w.pod("a")
 	w.add(p)
@@ -145,6 +149,7 @@ func TestStatusOfFullBridge(t *testing.T) {
 
 // TestStatusWhileLocked: a process that is stopped holds the slot files.
 func TestStatusWhileLocked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "10.1.2.0/24")
 	w.add(w.pod("a"))
 	f, err := os.Open(filepath.Join(w.runDir, "slots", "lock"))
@@ -160,12 +165,14 @@ func TestStatusWhileLocked(t *testing.T) {
 
 // TestStatusOfDisk: an ADD has to write files.
 func TestStatusOfDisk(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, script, words string }{
 		{"writable", ":", ""},
 		{"read-only", "mount -o remount,ro DIR", "read-only file system"},
 		{"full", "head -c 2M /dev/zero >DIR/x || true", "no space left"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "10.1.2.0/24")
 			cmd := w.onDisk(call{command: "STATUS"}, tt.script)
 			out, err := cmd.CombinedOutput()
