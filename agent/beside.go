@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -30,28 +31,18 @@ func (w *ways) besides(r backends.Remote, f fabric.Family) uint32 {
 // BGP leads there, with routes of that MTU: one id where it is the same for all.
 // Other is that for subnets that BGP does not know.
 func (w *ways) learntIDs(p *fabric.Peer, f fabric.Family, mtu int, other uint32) (uint32, *[]uint32) {
-	var each []uint32
-	first, same, i := uint32(0), true, 0
+	w.ids = w.ids[:0]
 	for prefix := range p.SubnetsOf(f) {
-		via := w.fib.Size(prefix, mtu)
-		if via == 0 {
-			via = other
-		}
-		if i == 0 {
-			first = via
-		}
-		if same && via != first {
-			same = false
-			each = slices.Repeat([]uint32{first}, i)
-		}
-		if !same {
-			each = append(each, via)
-		}
-		i++
+		w.ids = append(w.ids, cmp.Or(w.fib.Size(prefix, mtu), other))
 	}
-	if same {
+	if len(w.ids) == 0 {
+		return 0, nil
+	}
+	first := w.ids[0]
+	if !slices.ContainsFunc(w.ids, func(id uint32) bool { return id != first }) {
 		return first, nil
 	}
+	each := slices.Clone(w.ids)
 	return 0, &each
 }
 

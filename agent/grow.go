@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -94,12 +93,7 @@ type grower struct {
 }
 
 // kick makes it look. Any goroutine may call it.
-func (g *grower) kick() {
-	select {
-	case g.news <- struct{}{}:
-	default: // a kick is waiting already
-	}
-}
+func (g *grower) kick() { kick(g.news) }
 
 // run works until ctx ends.
 func (g *grower) run(ctx context.Context) error {
@@ -137,7 +131,7 @@ func (g *grower) round(ctx context.Context) time.Duration {
 	if err != nil {
 		wait = openAgain
 	}
-	g.say(err)
+	logOnce(g.log, &g.next.trouble, err, "slot files cannot be opened or counted; what is offered to pods stays as it was")
 	g.in.setGrowth(g.next)
 	return wait
 }
@@ -288,14 +282,4 @@ func (g *grower) lacks(f fabric.Family, why lack) {
 		g.log.WithFields(logrus.Fields{"family": f.String(), "reason": why.reason}).Warn("addresses run out and there is no further subnet to lease")
 	}
 	g.short.Set(f, said)
-}
-
-// say logs trouble with the slot files once.
-func (g *grower) say(err error) {
-	if text := errorText(err); text != g.next.trouble && !errors.Is(err, context.Canceled) {
-		g.next.trouble = text
-		if err != nil {
-			g.log.WithError(err).Warn("slot files cannot be opened or counted; what is offered to pods stays as it was")
-		}
-	}
 }

@@ -247,8 +247,7 @@ func TestGiveBackWhileEtcdIsAway(t *testing.T) {
 	h.wantOffered("and it is leased anew", "10.244.1.0/28", "10.244.9.0/28")
 }
 
-// A subnet in which an address rests is kept until others have forgotten it, and
-// so is one in which the kernel shows a pod that the slot file does not know.
+// A subnet in which an address rests is kept until others have forgotten it.
 func TestGiveBackWaits(t *testing.T) {
 	h := newGrowing(t, "10.244.9.0/28")
 	h.settle()
@@ -300,8 +299,7 @@ func TestLostSubnetStaysForItsPods(t *testing.T) {
 	}
 }
 
-// A new life of the agent takes up what the one before left, and waits for the
-// slot files before it says that pods can come.
+// The slot files are open before the node file says that pods can come.
 func TestSlotFilesBeforeTheNodeFile(t *testing.T) {
 	h := newGrowing(t)
 	h.loop.round()

@@ -32,12 +32,7 @@ func (a *agent) watchGuards(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	news := &pace{every: guardsEvery, call: func() {
-		select {
-		case a.guards <- struct{}{}:
-		default: // a look is due already
-		}
-	}}
+	news := &pace{every: guardsEvery, call: func() { kick(a.guards) }}
 	return w.Run(ctx, news.do)
 }
 
@@ -45,22 +40,24 @@ func (a *agent) watchGuards(ctx context.Context) error {
 // those of ports that are gone.
 func (s *sweeper) syncGuards() error {
 	var records []*record.Record
-	repair, err := plumb.SyncGuards(func() (wanted plumb.Wanted, err error) {
+	var wanted plumb.Wanted
+	repair, err := plumb.SyncGuards(func() (_ plumb.Wanted, err error) {
 		records, err = record.List(s.runDir)
 		if err != nil && len(records) == 0 {
 			return wanted, err
 		}
-		return wantedGuards(records), nil // a port whose record is broken keeps what it has
+		wanted = wantedGuards(records)
+		return wanted, nil // a port whose record is broken keeps what it has
 	})
-	guarded := countGuarded(records)
-	if errors.Is(err, plumb.ErrNoGuard) && guarded == 0 {
+	guarded := len(wanted.Guards) > 0
+	if errors.Is(err, plumb.ErrNoGuard) && !guarded {
 		return nil
 	}
 	if n := s.drifted(repair, records); n > 0 {
 		s.swept.guards.Add(uint64(n))
 		s.log.WithFields(logrus.Fields{"kind": kindGuard, "objects": n}).Warn("repaired what somebody else had changed")
 	}
-	s.guarded = s.guarded || err == nil && guarded > 0
+	s.guarded = s.guarded || err == nil && guarded
 	return err
 }
 
@@ -73,15 +70,6 @@ func wantedGuards(records []*record.Record) (w plumb.Wanted) {
 		}
 	}
 	return w
-}
-
-func countGuarded(records []*record.Record) (n int) {
-	for _, r := range records {
-		if r.Guarded {
-			n++
-		}
-	}
-	return n
 }
 
 // drifted is how much of a repair was somebody else's doing. A pod that comes

@@ -49,10 +49,7 @@ func (b *inbox) put(change func(*inputs)) {
 
 // nudge makes the loop go round although none of the inputs changed.
 func (b *inbox) nudge() {
-	select {
-	case b.kick <- struct{}{}:
-	default: // a kick is waiting already
-	}
+	kick(b.kick)
 }
 
 func (b *inbox) take() inputs {

@@ -41,3 +41,12 @@ func (p *pace) late() {
 	p.armed, p.next = false, time.Now().Add(p.every)
 	p.call()
 }
+
+// kick says "look" by a channel that has room for one word, unless the word is
+// waiting there already.
+func kick(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -49,10 +49,7 @@ func (w *podWatch) listen() <-chan struct{} {
 
 func (w *podWatch) kick() {
 	for _, c := range w.listeners {
-		select {
-		case c <- struct{}{}:
-		default: // a kick is waiting already
-		}
+		kick(c)
 	}
 }
 
@@ -112,12 +109,6 @@ func (w *podWatch) isRecord(e fsnotify.Event) bool {
 	return ok && ipam.IsHostInterface(name) && e.Has(fsnotify.Create|fsnotify.Remove|fsnotify.Rename)
 }
 
-// say logs an error once, and nothing when it is over.
 func (w *podWatch) say(err error) {
-	if text := errorText(err); text != w.said {
-		w.said = text
-		if err != nil {
-			w.log.WithError(err).Warn("pods that come and go are not notified; they are looked for now and then")
-		}
-	}
+	logOnce(w.log, &w.said, err, "pods that come and go are not notified; they are looked for now and then")
 }

@@ -96,13 +96,7 @@ func (s *sweeper) pause() time.Duration {
 // round makes one pass. One that fails is logged once and tried again: pods
 // need addresses, not sweeping.
 func (s *sweeper) round(ctx context.Context) {
-	err := s.mend(ctx)
-	if text := errorText(err); text != s.last && !errors.Is(err, context.Canceled) {
-		s.last = text
-		if err != nil {
-			s.log.WithError(err).Warn("what is on this host could not be brought in step with the pods")
-		}
-	}
+	logOnce(s.log, &s.last, s.mend(ctx), "what is on this host could not be brought in step with the pods")
 }
 
 // mend makes one pass. What fails costs only what depends on it: nothing is
@@ -206,9 +200,14 @@ func parts(err error) []error {
 	return []error{err}
 }
 
-func errorText(err error) string {
-	if err == nil {
-		return ""
+// logOnce logs an error that lasts when it begins, and nothing when it is over.
+// last is the text of the one that lasts, empty where there is none.
+func logOnce(log *logrus.Entry, last *string, err error, message string) {
+	switch {
+	case err == nil:
+		*last = ""
+	case err.Error() != *last && !errors.Is(err, context.Canceled):
+		*last = err.Error()
+		log.WithError(err).Warn(message)
 	}
-	return err.Error()
 }

@@ -150,6 +150,7 @@ type ways struct {
 
 	offered   []paths.Offer  // scratch: to the peer that is chosen for
 	preferred []fabric.Path  // scratch: the paths to it, best first
+	ids       []uint32       // scratch
 	spare     kernel.Objects // scratch
 }
 
