@@ -270,6 +270,19 @@ func TestBridgeWithPortsStays(t *testing.T) {
 	}
 }
 
+// A bridge does not keep account of who wants which group, whoever made it so.
+func TestBridgeKnowsNoGroups(t *testing.T) {
+	underlay(t)
+	h := open(t, base("198.18.0.1"))
+	inSync(t, h)
+	run(t, "ip", "link", "set", bridge, "type", "bridge", "mcast_snooping", "1")
+	inSync(t, h)
+	if out := run(t, "ip", "-d", "link", "show", bridge); !strings.Contains(out, "mcast_snooping 0") {
+		t.Error(out)
+	}
+	idle(t, h)
+}
+
 // IPv6 refuses a gateway that a route covers through another device, even the
 // route of the very nexthop that is to move. The Host gets there all the same,
 // by way of a deletion. (A link-local gateway moves without.)

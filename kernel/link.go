@@ -20,12 +20,16 @@ const addrGenModeNone = 1 // IN6_ADDR_GEN_MODE_NONE, not in x/sys
 // device is the value of a link: what Link asks for, and what weft wants of
 // every device. vxlan is without DF: what differs in it cannot be changed.
 type device struct {
-	kind     LinkKind
-	mac      fabric.MAC
-	mtu      int
-	vxlan    VXLANConfig
-	up       bool
-	learning bool // VXLAN: the device learns peers from packets
+	kind  LinkKind
+	mac   fabric.MAC
+	mtu   int
+	vxlan VXLANConfig
+	up    bool
+	// learning: a VXLAN device learns peers from packets, a bridge learns from
+	// them which port wants which group (multicast snooping). Of a bridge pods
+	// could misuse it: who sends a querier's message becomes the router that
+	// gets everybody's groups, and who has not heard it loses his.
+	learning bool
 	df       uint8
 	quiet    bool // VXLAN: no IPv6 link-local address of the kernel's choice
 	marked   bool
@@ -83,7 +87,7 @@ func decodeLink(data []byte) (linkMessage, bool) {
 		}
 	})
 	if l.kind != VXLAN {
-		l.vxlan, l.learning, l.quiet, l.df = VXLANConfig{}, false, false, dfUnset
+		l.vxlan, l.quiet, l.df = VXLANConfig{}, false, dfUnset
 	} else if !hasINET6 {
 		l.quiet = true // IPv6 is off, or the MTU too small for it
 	}
@@ -104,9 +108,19 @@ func (l *linkMessage) decodeInfo(info []byte) {
 		}
 	})
 	l.kind = LinkKind(kind)
-	if l.kind != VXLAN {
-		return
+	switch l.kind {
+	case VXLAN:
+		l.decodeVXLAN(data)
+	case Bridge:
+		_ = rtnl.Attrs(data, func(typ uint16, v []byte) {
+			if typ == unix.IFLA_BR_MCAST_SNOOPING {
+				l.learning = rtnl.U8(v) != 0
+			}
+		})
 	}
+}
+
+func (l *linkMessage) decodeVXLAN(data []byte) {
 	_ = rtnl.Attrs(data, func(typ uint16, v []byte) {
 		switch typ {
 		case unix.IFLA_VXLAN_ID:

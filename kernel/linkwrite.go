@@ -85,8 +85,8 @@ func newLink(b *rtnl.Batch, name string, d device, uplink uint32) {
 	}
 	info := b.Nest(unix.IFLA_LINKINFO)
 	b.String(unix.IFLA_INFO_KIND, string(d.kind))
+	data := b.Nest(unix.IFLA_INFO_DATA)
 	if d.kind == VXLAN {
-		data := b.Nest(unix.IFLA_INFO_DATA)
 		b.U32(unix.IFLA_VXLAN_ID, d.vxlan.VNI)
 		b.U16BE(unix.IFLA_VXLAN_PORT, d.vxlan.Port)
 		if uplink != 0 {
@@ -98,25 +98,30 @@ func newLink(b *rtnl.Batch, name string, d device, uplink uint32) {
 		case local.Is6():
 			b.Addr(unix.IFLA_VXLAN_LOCAL6, local)
 		}
-		fickle(b, d)
 		checksum := uint8(0)
 		if d.vxlan.UDPChecksum {
 			checksum = 1
 		}
 		b.U8(unix.IFLA_VXLAN_UDP_CSUM, checksum)
-		b.End(data)
 	}
+	fickle(b, d)
+	b.End(data)
 	b.End(info)
 }
 
-// fickle adds what can be changed in a living VXLAN device.
+// fickle adds what can be changed in a living device.
 func fickle(b *rtnl.Batch, d device) {
 	v := uint8(0)
 	if d.learning {
 		v = 1
 	}
-	b.U8(unix.IFLA_VXLAN_LEARNING, v)
-	b.U8(unix.IFLA_VXLAN_DF, d.df)
+	switch d.kind {
+	case VXLAN:
+		b.U8(unix.IFLA_VXLAN_LEARNING, v)
+		b.U8(unix.IFLA_VXLAN_DF, d.df)
+	case Bridge:
+		b.U8(unix.IFLA_BR_MCAST_SNOOPING, v)
+	}
 }
 
 func addrGenNone(b *rtnl.Batch) {

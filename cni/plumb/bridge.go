@@ -50,6 +50,12 @@ func (br Bridge) create(c *rtnl.Conn) (*Link, error) {
 	}
 	info := b.Nest(unix.IFLA_LINKINFO)
 	b.String(unix.IFLA_INFO_KIND, "bridge")
+	// As the agent has it (package kernel, device): a pod that speaks as a
+	// multicast router would get what is sent to others' groups, and could take
+	// them away.
+	data := b.Nest(unix.IFLA_INFO_DATA)
+	b.U8(unix.IFLA_BR_MCAST_SNOOPING, 0)
+	b.End(data)
 	b.End(info)
 	// In one system call with its birth, as it would be another's without the
 	// mark. A bridge keeps an MTU of its own only if told after its birth

@@ -284,3 +284,20 @@ func testSending(t *testing.T, guarded bool, want func(sending) bool) {
 		}
 	}
 }
+
+// TestMulticastRouter: a pod that asks for groups as a multicast router does
+// becomes none: it would get what is sent to anybody's group, and whom it does
+// not ask would lose his, neighbour solicitations with it.
+func TestMulticastRouter(t *testing.T) {
+	h := newHost(t)
+	me := h.pod(2, "46")
+	mine := h.netns()
+	h.attach(me, mine)
+	from := linkLocal(me.MAC())
+	query := append([]byte{130, 0, 0, 0, 0, 1, 0, 0}, make([]byte, 16+4)...) // MLDv2, for all groups
+	packet := ip6(from, allNodes, unix.IPPROTO_HOPOPTS, []byte{unix.IPPROTO_ICMPV6, 0, 5, 2, 0, 0, 1, 0}, summed(from, allNodes, query))
+	mine.open(t, "eth0").send(ether(fabric.MAC{0x33, 0x33, 0, 0, 0, 1}, me.MAC(), 0x86dd, packet))
+	if out := testns.Run(t, "bridge", "-d", "mdb", "show", "dev", "weft0"); strings.Contains(out, me.HostInterface()) {
+		t.Errorf("the bridge keeps account of groups:\n%s", out)
+	}
+}
