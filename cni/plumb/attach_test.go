@@ -223,6 +223,27 @@ func TestSysctls(t *testing.T) {
 	}
 }
 
+// TestIPv6SwitchedOff: a namespace that was made without IPv6 gets it where the
+// fabric has it, and keeps to one family where not.
+func TestIPv6SwitchedOff(t *testing.T) {
+	for _, families := range []string{"46", "6", "4"} {
+		t.Run(families, func(t *testing.T) {
+			h := newHost(t)
+			p, in := h.pod(2, families), h.netns()
+			for _, name := range []string{"all", "default"} {
+				in.run(t, "sysctl", "-qw", "net.ipv6.conf."+name+".disable_ipv6=1")
+			}
+			h.attach(p, in)
+			for _, a := range p.Addrs {
+				testns.Run(t, "ping", "-c1", "-W10", a.Addr().String())
+			}
+			if out := in.run(t, "ip", "-6", "addr"); families == "4" && out != "" {
+				t.Errorf("IPv6 in a pod without: %s", out)
+			}
+		})
+	}
+}
+
 // TestOneLinkLocalAddress: a guarded pod has the link-local address that its guard
 // knows, whatever its namespace is told to make.
 func TestOneLinkLocalAddress(t *testing.T) {
@@ -252,7 +273,7 @@ func TestFailedAttach(t *testing.T) {
 			in.run(t, "ip", "link", "add", "eth0", "type", "bridge")
 		}, ErrTaken.Error()},
 		{"MTU", func(_ *testing.T, _ *host, p *Pod, _ netns) { p.MTU = 20 }, "interface"},
-		{"address", func(t *testing.T, _ *host, p *Pod, _ netns) { p.Addrs = append(p.Addrs, p.Addrs[0]) }, "in the container"},
+		{"address", func(t *testing.T, _ *host, p *Pod, _ netns) { p.Addrs[1] = p.Addrs[0] }, "in the container"},
 		{"gateway", func(t *testing.T, _ *host, p *Pod, _ netns) { p.Gateways[0] = netip.MustParseAddr("192.0.2.1") }, "in the container"},
 		{"bridge gone", func(t *testing.T, _ *host, _ *Pod, _ netns) { testns.Run(t, "ip", "link", "del", "weft0") }, "interface"},
 		{"guard", func(t *testing.T, _ *host, _ *Pod, _ netns) {

@@ -1,9 +1,11 @@
 package plumb
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -37,17 +39,38 @@ func (s Sockets) configure(p *Pod, e *End) (err error) {
 		genMode(&b, e.Name, addrGenModeEUI64)
 	}
 	header(&b, unix.RTM_NEWLINK, 0, e.Index, unix.IFF_UP)
-	for _, a := range p.Addrs {
-		address(&b, e.Index, a)
+	if err := s.number(&b, p, e, 0, taken); err != nil {
+		return err
 	}
-	for i, g := range p.Gateways {
-		if !taken.of(g) {
-			route(&b, e.Index, routeSpec{gateway: g})
-		} else if err := s.source(&b, e, p.Addrs[i], g); err != nil {
+	err = execute(s.Pod, &b, optional...)
+	if !errors.Is(err, unix.EACCES) || !p.has(unix.AF_INET6) {
+		return err
+	}
+	// Whoever made the namespace switched IPv6 off in it, as container managers
+	// do that know of no IPv6. What is left to do begins with that address.
+	if err := rtnl.Within(p.Netns, func() error { return writeSysctl("/proc/sys/net/ipv6/conf/"+e.Name+"/disable_ipv6", "0") }); err != nil {
+		return err
+	}
+	b.Reset()
+	first := slices.IndexFunc(p.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() })
+	if err := s.number(&b, p, e, first, taken); err != nil {
+		return err
+	}
+	return execute(s.Pod, &b)
+}
+
+// number adds the messages of a pod's addresses, from the first on, each followed
+// by its routes.
+func (s Sockets) number(b *rtnl.Batch, p *Pod, e *End, first int, taken defaults) error {
+	for i := first; i < len(p.Addrs); i++ {
+		address(b, e.Index, p.Addrs[i])
+		if !taken.of(p.Addrs[i].Addr()) {
+			route(b, e.Index, routeSpec{gateway: p.Gateways[i]})
+		} else if err := s.source(b, e, p.Addrs[i], p.Gateways[i]); err != nil {
 			return err
 		}
 	}
-	return execute(s.Pod, &b, optional...)
+	return nil
 }
 
 // defaults says for which families a namespace has a default route.
