@@ -25,7 +25,7 @@ type model struct {
 	holders map[netip.Addr]string
 	has     map[string][]netip.Addr
 	last    map[netip.Addr]string // who had it last
-	freed   map[netip.Addr]time.Time
+	freed   map[netip.Addr]freeing
 	// limbo are addresses that the sweep frees at some time: of containers that are
 	// gone and whose DEL was killed, and what an ADD after another has left.
 	limbo map[netip.Addr]fabric.Family
@@ -35,6 +35,10 @@ type model struct {
 	faults []string
 	past   map[netip.Addr][]string // what happened to an address, latest last
 }
+
+// freeing is when an address was freed: the call that did it began at from and
+// ended at to.
+type freeing struct{ from, to time.Time }
 
 // note remembers what happened to an address, for the message of a fault.
 func (m *model) note(a netip.Addr, who, what string) {
@@ -55,7 +59,7 @@ func (m *model) swept(slots []ipam.Slot) {
 func newModel(open []netip.Prefix) *model {
 	return &model{
 		open: open, holders: map[netip.Addr]string{}, has: map[string][]netip.Addr{},
-		last: map[netip.Addr]string{}, limbo: map[netip.Addr]fabric.Family{}, freed: map[netip.Addr]time.Time{}, past: map[netip.Addr][]string{},
+		last: map[netip.Addr]string{}, limbo: map[netip.Addr]fabric.Family{}, freed: map[netip.Addr]freeing{}, past: map[netip.Addr][]string{},
 	}
 }
 
@@ -98,7 +102,7 @@ func (m *model) holds(f flight, addrs []netip.Addr) {
 	}
 	for _, a := range f.held {
 		if !slices.Contains(addrs, a) {
-			m.freed[a] = now
+			m.freed[a] = freeing{f.began, now}
 			m.note(a, f.id, "has it no more")
 			if len(addrs) > 0 { // another instead: that of a draining subnet is left to the sweep
 				m.limbo[a] = fabric.FamilyOf(a)
@@ -135,23 +139,21 @@ func (m *model) chosen(f flight, a netip.Addr) {
 		return
 	}
 	freed, used := m.freed[a]
-	if !used || !freed.Before(f.began) || time.Since(freed) > ipam.Quarantine {
+	if !used || !freed.to.Before(f.began) || time.Since(freed.from) > ipam.Quarantine {
 		return // never used as far as is certain, or long enough ago
 	}
 	if never := m.neverUsed(fabric.FamilyOf(a)) - m.flying - 1; never > 0 {
-		m.fault(f, "got %v, freed %v ago, while %d were never used; %s", a, time.Since(freed), never, strings.Join(m.past[a], "; "))
+		m.fault(f, "got %v, freed %v ago, while %d were never used; %s", a, time.Since(freed.to), never, strings.Join(m.past[a], "; "))
 	}
 	older := 0
-	for b, at := range m.freed {
-		const slack = 50 * time.Millisecond // freed is the end of a call, which freed it somewhat earlier
-		if _, waits := m.limbo[b]; !waits && b.Is4() == a.Is4() && m.inOpen(b) && at.Before(f.began) && at.Before(freed.Add(-slack)) {
+	for b, other := range m.freed {
+		if _, waits := m.limbo[b]; !waits && b.Is4() == a.Is4() && m.inOpen(b) && other.to.Before(f.began) && other.to.Before(freed.from) {
 			older++
 		}
 	}
-	// Calls under way may have taken some of them, and calls as long as the
-	// difference of two ends may have crossed.
-	if older > 2*(m.flying+1) {
-		m.fault(f, "got %v, freed %v ago, while %d have been free for longer", a, time.Since(freed), older)
+	// Calls under way may have taken some of them.
+	if older > m.flying+1 {
+		m.fault(f, "got %v, freed %v ago, while %d have been free for longer; %s", a, time.Since(freed.to), older, strings.Join(m.past[a], "; "))
 	}
 }
 
@@ -247,7 +249,7 @@ func (m *model) settled(f flight, slots []ipam.Slot, gone bool) {
 		// without a namespace was adopted too late. Both are for the sweep.
 		if gone || len(found) > 1 || found[0].NetnsPath == "" {
 			for _, s := range found {
-				m.limbo[s.Addr], m.freed[s.Addr], m.last[s.Addr] = family, now, f.id
+				m.limbo[s.Addr], m.freed[s.Addr], m.last[s.Addr] = family, freeing{f.began, now}, f.id
 				m.note(s.Addr, f.id, "has it, for the sweep")
 			}
 			continue
@@ -260,8 +262,9 @@ func (m *model) settled(f flight, slots []ipam.Slot, gone bool) {
 		if _, taken := m.holders[s.Addr]; s.InUse || taken {
 			continue
 		}
-		if at := now.Add(-s.Age); at.After(m.freed[s.Addr]) {
-			m.freed[s.Addr], m.last[s.Addr] = at, s.Container
+		if at := now.Add(-s.Age); at.After(m.freed[s.Addr].to) {
+			listed := now.Sub(f.began) // the slots were read within the call
+			m.freed[s.Addr], m.last[s.Addr] = freeing{at.Add(-listed), at}, s.Container
 		}
 	}
 }
