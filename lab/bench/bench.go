@@ -19,7 +19,7 @@ type Options struct {
 	// RestartPeers is the size in which a restart is measured.
 	RestartPeers int
 	Runs         int // per size; the least counts
-	Rounds       int // of the lease and the plugin
+	Rounds       int // of the lease
 }
 
 // Run measures everything and prints one table: each line a figure, the floor
@@ -55,11 +55,6 @@ func Run(ctx context.Context, o Options) error {
 	}
 	t.limit(fmt.Sprintf("restart, %d peers: netlink writes", re.Peers), float64(re.Writes), 0, "")
 	t.limit(fmt.Sprintf("  packets lost of %d", re.Packets.Sent), float64(re.Packets.Lost+re.Packets.LostReplies), 0, "")
-	pl, err := plugin(ctx, o.Binaries, o.Rounds)
-	if err != nil {
-		return err
-	}
-	t.ratio("plugin ADD to bridge + host-local", pl.Weft, pl.Reference, 0.30)
 	if err := t.w.Flush(); err != nil {
 		return err
 	}

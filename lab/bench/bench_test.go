@@ -60,7 +60,7 @@ func TestBench(t *testing.T) {
 	if err := Run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"new node, 40 peers", "CPU per peer", "to etcd", "lease to kernel", "netlink writes", "packets lost", "plugin ADD"} {
+	for _, want := range []string{"new node, 40 peers", "CPU per peer", "to etcd", "lease to kernel", "netlink writes", "packets lost"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

@@ -32,27 +32,27 @@ func RunCNI(ctx context.Context, o CNIOptions) error {
 	t := &sheet{w: tabwriter.NewWriter(o.Out, 0, 0, 2, ' ', 0)}
 	t.row("", "WEFT", "OTHER", "RATIO", "BOUND", "")
 	err := withCrowd(ctx, o.Binaries, func(l *lab.Lab) error {
-		p, err := compare(ctx, o.Binaries, l, o.Rounds)
+		one, err := compare(ctx, o.Binaries, l, o.Rounds)
 		if err != nil {
 			return err
 		}
-		t.ratio("ADD, one at a time: to bridge + host-local", p.Weft, p.Reference, 0.30)
-		t.ratio("  its processor time", p.WeftCPU, p.ReferenceCPU, 0.25)
-		many, err := crowd(ctx, o.Binaries, l, o.Rounds)
+		t.ratio("ADD, one at a time: to bridge + host-local", one.weft, one.reference, 0.30)
+		t.ratio("  its processor time", one.weftCPU, one.referenceCPU, 0.25)
+		weft, reference, err := crowd(ctx, o.Binaries, l, o.Rounds)
 		if err != nil {
 			return err
 		}
-		t.ratio(fmt.Sprintf("ADD, %d at a time, time for each", atOnce), many.Weft, many.Reference, 1/2.5)
-		full, err := crowded(ctx, o, l)
+		t.ratio(fmt.Sprintf("ADD, %d at a time, time for each", atOnce), weft, reference, 1/2.5)
+		full, empty, err := crowded(ctx, o, l)
 		if err != nil {
 			return err
 		}
-		t.ratio(fmt.Sprintf("ADD with %d pods: to none", o.Pods), full.Full, full.Empty, 1.5)
-		s, err := starts(ctx, o.Binaries, l.Hosts[0], o.Rounds)
+		t.ratio(fmt.Sprintf("ADD with %d pods: to none", o.Pods), full, empty, 1.5)
+		version, nothing, err := starts(ctx, o.Binaries, l.Hosts[0], o.Rounds)
 		if err != nil {
 			return err
 		}
-		t.ratio("VERSION: to a program that does nothing, plus 1 ms", s.Version, s.Nothing+time.Millisecond, 1.5)
+		t.ratio("VERSION: to a program that does nothing, plus 1 ms", version, nothing+time.Millisecond, 1.5)
 		return nil
 	})
 	if err != nil {
@@ -63,12 +63,12 @@ func RunCNI(ctx context.Context, o CNIOptions) error {
 		return err
 	}
 	t.limit("size of the binary", float64(info.Size())/1e6, 6, "MB")
-	a, err := allocation(ctx, o.Taken, o.Rounds*10)
+	full, empty, err := allocation(ctx, o.Taken, o.Rounds*10)
 	if err != nil {
 		return fmt.Errorf("allocation: %w", err)
 	}
-	t.ratio(fmt.Sprintf("an address of a /16 with %d taken: to none", o.Taken), a.Full, a.Empty, 1.5)
-	t.limit("  microseconds", float64(a.Full.Nanoseconds())/1e3, 50, "")
+	t.ratio(fmt.Sprintf("an address of a /16 with %d taken: to none", o.Taken), full, empty, 1.5)
+	t.limit("  microseconds", float64(full.Nanoseconds())/1e3, 50, "")
 	return t.w.Flush()
 }
 
@@ -97,23 +97,23 @@ func withCrowd(ctx context.Context, bin lab.Binaries, do func(*lab.Lab) error) (
 
 // crowd compares both plugins with several pods at a time. The figures are the
 // time of all divided by their number.
-func crowd(ctx context.Context, bin lab.Binaries, l *lab.Lab, rounds int) (Plugin, error) {
-	weft := weftAttacher(bin, l.Hosts[0])
+func crowd(ctx context.Context, bin lab.Binaries, l *lab.Lab, rounds int) (weft, reference time.Duration, err error) {
+	ours := weftAttacher(bin, l.Hosts[0])
 	ref, err := referenceAttacher(l, l.Hosts[0])
 	if err != nil {
-		return Plugin{}, err
+		return 0, 0, err
 	}
 	var times [2][]time.Duration
 	for range 3 {
-		for i, a := range []*attacher{weft, ref} {
+		for i, a := range []*attacher{ours, ref} {
 			d, err := a.together(ctx, max(rounds, atOnce))
 			if err != nil {
-				return Plugin{}, err
+				return 0, 0, err
 			}
 			times[i] = append(times[i], d)
 		}
 	}
-	return Plugin{Rounds: rounds, Weft: median(times[0]), Reference: median(times[1])}, nil
+	return median(times[0]), median(times[1]), nil
 }
 
 // together attaches n namespaces, several at a time, and detaches them. It
@@ -162,21 +162,19 @@ func remove(pods []*lab.Scratch) error {
 	return errors.Join(errs...)
 }
 
-// Crowded is the median of an ADD on a host with many pods and on one with none.
-type Crowded struct{ Full, Empty time.Duration }
-
-// crowded fills the second host and compares it with the first.
-func crowded(ctx context.Context, o CNIOptions, l *lab.Lab) (c Crowded, err error) {
-	empty, full := weftAttacher(o.Binaries, l.Hosts[0]), weftAttacher(o.Binaries, l.Hosts[1])
-	pods, err := full.scratch(o.Pods)
+// crowded fills the second host and compares it with the first: the median of an
+// ADD on each.
+func crowded(ctx context.Context, o CNIOptions, l *lab.Lab) (full, empty time.Duration, err error) {
+	first, second := weftAttacher(o.Binaries, l.Hosts[0]), weftAttacher(o.Binaries, l.Hosts[1])
+	pods, err := second.scratch(o.Pods)
 	defer func() { err = errors.Join(err, remove(pods)) }()
 	if err == nil {
-		err = full.all(ctx, "ADD", pods)
+		err = second.all(ctx, "ADD", pods)
 	}
 	if err == nil {
-		err = alternate(ctx, o.Rounds, empty, full)
+		err = alternate(ctx, o.Rounds, first, second)
 	}
-	c.Full, _ = full.medians()
-	c.Empty, _ = empty.medians()
-	return c, err
+	full, _ = second.medians()
+	empty, _ = first.medians()
+	return full, empty, err
 }

@@ -17,13 +17,11 @@ import (
 // pluginsDir is where Debian's containernetworking-plugins are.
 const pluginsDir = "/usr/lib/cni"
 
-// Plugin compares the attachment of a pod by weft with that by the reference
-// bridge plugin and host-local, one at a time and alternating. Each figure is
-// the median of an ADD.
-type Plugin struct {
-	Rounds                int
-	Weft, Reference       time.Duration
-	WeftCPU, ReferenceCPU time.Duration // of the plugin and what it starts
+// comparison is of the attachment of a pod by weft with that by the reference
+// bridge plugin and host-local. Each figure is the median of an ADD.
+type comparison struct {
+	weft, reference       time.Duration
+	weftCPU, referenceCPU time.Duration // of the plugin and what it starts
 }
 
 // attacher is one way to attach pods on one host.
@@ -52,33 +50,20 @@ func referenceAttacher(l *lab.Lab, h *lab.Host) (*attacher, error) {
 	return a, nil
 }
 
-func plugin(ctx context.Context, bin lab.Binaries, rounds int) (Plugin, error) {
-	p := Plugin{Rounds: rounds}
-	err := withPeers(ctx, bin, []lab.HostSpec{{Name: "h1"}}, 0, func(l *lab.Lab) (err error) {
-		h := l.Hosts[0]
-		if _, err := startMeasured(ctx, h); err != nil {
-			return err
-		}
-		p, err = compare(ctx, bin, l, rounds)
-		return err
-	})
-	return p, err
-}
-
-// compare measures both plugins on the lab's first host, in turn.
-func compare(ctx context.Context, bin lab.Binaries, l *lab.Lab, rounds int) (Plugin, error) {
+// compare measures both plugins on the lab's first host, one pod at a time and in
+// turn.
+func compare(ctx context.Context, bin lab.Binaries, l *lab.Lab, rounds int) (c comparison, err error) {
 	weft := weftAttacher(bin, l.Hosts[0])
 	ref, err := referenceAttacher(l, l.Hosts[0])
 	if err == nil {
 		err = alternate(ctx, rounds, weft, ref)
 	}
 	if err != nil {
-		return Plugin{}, err
+		return c, err
 	}
-	p := Plugin{Rounds: rounds}
-	p.Weft, p.WeftCPU = weft.medians()
-	p.Reference, p.ReferenceCPU = ref.medians()
-	return p, nil
+	c.weft, c.weftCPU = weft.medians()
+	c.reference, c.referenceCPU = ref.medians()
+	return c, nil
 }
 
 // alternate has each attacher attach and detach once in each round.

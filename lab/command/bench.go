@@ -10,7 +10,7 @@ func benchCommand(f *flags) *cobra.Command {
 	var o bench.Options
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure weftd and the plugin against floors taken in the same run",
+		Short: "Measure weftd against floors taken in the same run",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if o.Binaries, err = f.binaries(); err != nil {
@@ -23,7 +23,7 @@ func benchCommand(f *flags) *cobra.Command {
 	c.Flags().IntSliceVar(&o.Peers, "peers", []int{1000, 5000, 10000}, "sizes of the fabric that a new node joins, ascending")
 	c.Flags().IntVar(&o.RestartPeers, "restart-peers", 5000, "size of the fabric in which an agent restarts")
 	c.Flags().IntVar(&o.Runs, "runs", 3, "runs per size; the least of each figure counts")
-	c.Flags().IntVar(&o.Rounds, "rounds", 100, "leases and attachments")
+	c.Flags().IntVar(&o.Rounds, "rounds", 100, "leases; the median counts")
 	return c
 }
 
