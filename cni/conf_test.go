@@ -93,6 +93,8 @@ func TestRefusedRequests(t *testing.T) {
 		{"container of 200 bytes", add(func(c *call) { c.id = strings.Repeat("x", 200) }), 4, "200 bytes"},
 		{"interface too long", add(func(c *call) { c.ifname = "a234567890123456" }), 4, "16 bytes"},
 		{"interface with a colon", add(func(c *call) { c.ifname = "a:b" }), 4, "no interface name"},
+		{"interface that the kernel would number", add(func(c *call) { c.ifname = "eth%d" }), 4, "no interface name"},
+		{"interface that is not text", add(func(c *call) { c.ifname = "eth\xff" }), 4, "no interface name"},
 		{"arguments", add(func(c *call) { c.env = []string{"CNI_ARGS=IgnoreUnknown=1;what"} }), 4, "KEY=VALUE"},
 		{"version 0.2.0", add(func(c *call) { c.version = "0.2.0" }), 1, "0.3.1, 0.4.0, 1.0.0, 1.1.0"},
 		{"version 2.0.0", add(func(c *call) { c.version = "2.0.0" }), 1, "2.0.0"},

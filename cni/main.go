@@ -13,6 +13,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long an operation waits for the slot files' lock, which is
@@ -146,5 +147,24 @@ func tellVersions(w io.Writer, data []byte) error {
 
 // Process is the streams of this process.
 func Process() Streams {
-	return Streams{Getenv: os.Getenv, In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	return Streams{Getenv: os.Getenv, In: os.Stdin, Out: output(unix.Stdout), Err: output(unix.Stderr)}
+}
+
+// output writes to a descriptor. A write to an os.Stdout that nobody reads any
+// more ends the process (package signal, SIGPIPE), just when an ADD is to be
+// taken back; this one returns EPIPE.
+type output int
+
+func (o output) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		m, err := unix.Write(int(o), p[n:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return n, err
+		default:
+			n += m
+		}
+	}
+	return n, nil
 }

@@ -3,6 +3,7 @@ package cni
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -51,7 +52,10 @@ func isName(s string) bool {
 }
 
 // isInterface is the kernel's rule for interfaces' names but for their length
-// (net/core/dev.c, dev_valid_name).
+// (net/core/dev.c, dev_valid_name), less those that it would make another name
+// of (%d) and those that a result or a record in JSON could not hold.
 func isInterface(s string) bool {
-	return s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) })
+	return s != "." && s != ".." && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return r == '/' || r == ':' || r == '%' || unicode.IsSpace(r) || !unicode.IsPrint(r)
+	})
 }
