@@ -1,13 +1,42 @@
 package cni
 
 import (
+	"encoding/json"
 	"testing"
 
+	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/cni/plumb"
 	"github.com/weft-net/weft/ipam"
 )
+
+func TestAddAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "10.1.2.0/24", "fd00::/64")
+	p := w.pod("c1")
+	_, first := w.add(p)
+	_, second := w.add(p)
+	var a, b current.Result
+	if err := json.Unmarshal(first, &a); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(second, &b); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(a.IPs, b.IPs); diff != "" || len(w.ports()) != 1 {
+		t.Errorf("ports %v, addresses (-first +second):\n%s", w.ports(), diff)
+	}
+	// A new sandbox of the same name, while the old one was never detached.
+	q := w.pod("c1")
+	w.add(q)
+	if diff := cmp.Diff([]string{"lo"}, w.links(p)); diff != "" {
+		t.Errorf("the old sandbox (-want +got):\n%s", diff)
+	}
+	w.in(q, "ping", "-c", "1", "-w", "20", "10.1.2.1")
+	w.del(q)
+	w.clean(q)
+}
 
 // TestRefusedAgain: an ADD that follows another without a DEL and is refused
 // leaves nothing of either. (The first one's interface makes way before the
