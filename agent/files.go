@@ -77,12 +77,12 @@ func (f *nodeFiles) write(w *wanted, in inputs) error {
 // withheld are the subnets that new pods get no address of, and why there are
 // no further ones (nodefile.File). A leased subnet is offered once its slot file
 // is open, and no more once it is closed.
-func (w *wanted) withheld(in inputs) (draining []netip.Prefix, full string, err error) {
+func (w *wanted) withheld(in inputs) (draining []netip.Prefix, full fabric.PerFamily[string], err error) {
 	switch g := in.growth; {
 	case in.lease.State != store.Leased:
-		return w.input.Subnets, "", nil
+		return w.input.Subnets, full, nil
 	case g == nil:
-		return w.draining, "", nil
+		return w.draining, full, nil
 	case g.known:
 		closed := func(p netip.Prefix) bool { return slices.Contains(w.draining, p) || !slices.Contains(g.open, p) }
 		for _, p := range w.input.Subnets {
@@ -92,9 +92,9 @@ func (w *wanted) withheld(in inputs) (draining []netip.Prefix, full string, err 
 		}
 		return draining, g.full, nil
 	case g.trouble != "":
-		return nil, "", fmt.Errorf("slot files: %s", g.trouble)
+		return nil, full, fmt.Errorf("slot files: %s", g.trouble)
 	}
-	return nil, "", errNotOpen
+	return nil, full, errNotOpen
 }
 
 // errNotOpen is the first moment's: slot files take the lock of one.

@@ -32,7 +32,7 @@ type growth struct {
 	// empty are subnets that are leased no more and that nobody here has an
 	// address of, nor will: their slot files are closed.
 	empty []netip.Prefix
-	full  string // nodefile.File.Full
+	full  fabric.PerFamily[string] // nodefile.File.Full
 	// trouble is why the slot files could not be opened or counted; empty: they
 	// were.
 	trouble string
@@ -196,7 +196,7 @@ func (g *grower) decide(ctx context.Context, in inputs) (wait time.Duration, err
 	spec, now := in.snapshot.Spec, g.clock()
 	var want fabric.PerFamily[int]
 	var due time.Time
-	g.next.full = ""
+	g.next.full = fabric.PerFamily[string]{}
 	for _, f := range fabric.Families {
 		if !spec.Network.Get(f).IsValid() {
 			continue
@@ -268,12 +268,7 @@ func (g *grower) clear(ctx context.Context) error {
 // lacks notes why a family gets no further subnets, and logs it when a node
 // whose addresses run out gets none.
 func (g *grower) lacks(f fabric.Family, why lack) {
-	switch {
-	case g.next.full == "":
-		g.next.full = why.reason
-	case why.reason != "" && why.reason != g.next.full:
-		g.next.full += "; " + why.reason
-	}
+	g.next.full.Set(f, why.reason)
 	said := ""
 	if why.needed {
 		said = why.reason

@@ -149,7 +149,7 @@ func (h *growing) full() string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return file.Full
+	return file.Full.IPv4
 }
 
 // A node gets further subnets before its addresses run out, as long as there are

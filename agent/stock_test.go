@@ -76,3 +76,13 @@ func TestStock(t *testing.T) {
 		})
 	}
 }
+
+// Why a node gets no more of one family says nothing of the other.
+func TestFullByFamily(t *testing.T) {
+	g := &grower{log: quiet()}
+	g.lacks(fabric.IPv4, lack{})
+	g.lacks(fabric.IPv6, lack{reason: "pool exhausted", needed: true})
+	if want := (fabric.PerFamily[string]{IPv6: "pool exhausted"}); g.next.full != want {
+		t.Errorf("full for the reasons %+v, want %+v", g.next.full, want)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/weft-net/weft/cni/nodefile"
 	"github.com/weft-net/weft/cni/plumb"
 	"github.com/weft-net/weft/cni/record"
+	"github.com/weft-net/weft/fabric"
 	"github.com/weft-net/weft/ipam"
 )
 
@@ -113,13 +114,24 @@ func (a *attempt) claim() ipam.Claim {
 // unallocated explains why there is no address. That all are in use is no
 // reason to give up while the agent can lease a further subnet.
 func (a *attempt) unallocated(err error) error {
+	full, why := a.full(err)
 	switch {
-	case !errors.Is(err, ipam.ErrFull):
+	case !full:
 		return fail(types.ErrIOFailure, err, "attach %s", a.Interface)
-	case a.node.Full == "":
+	case why == "":
 		return types.NewError(types.ErrTryAgainLater, oneLine(fmt.Sprintf("attach %s: %v; weftd leases a further subnet", a.Interface, err)), "")
 	}
-	return fail(codeFull, fmt.Errorf("%w; no further subnet: %s", err, a.node.Full), "attach %s", a.Interface)
+	return fail(codeFull, fmt.Errorf("%w; no further subnet: %s", err, why), "attach %s", a.Interface)
+}
+
+// full reports whether err says that every address of a family is in use, and
+// why there will be no more of it; empty: there will.
+func (a *attempt) full(err error) (full bool, why string) {
+	var f *ipam.FullError
+	if !errors.As(err, &f) || len(f.Subnets) == 0 {
+		return false, ""
+	}
+	return true, a.node.Full.Get(fabric.FamilyOf(f.Subnets[0].Addr()))
 }
 
 // forget gives up what an earlier ADD of the same attachment, with no DEL since,

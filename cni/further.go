@@ -21,6 +21,8 @@ const (
 	// seconds or not at all.
 	furtherWait = 2 * time.Second
 	furtherLook = 5 * time.Millisecond
+	// furtherTry is how often it looks meanwhile whether another pod has gone.
+	furtherTry = 100 * time.Millisecond
 )
 
 // allocate takes addresses of the subnets. Where all are in use, or the subnets
@@ -30,7 +32,8 @@ func (a *attempt) allocate(ctx context.Context, files *ipam.Slots, subnets []net
 	var late <-chan time.Time
 	for {
 		grant, err := files.Allocate(ctx, a.claim(), subnets)
-		more := errors.Is(err, ipam.ErrFull) && a.node.Full == "" || errors.Is(err, ipam.ErrClosed)
+		full, why := a.full(err)
+		more := full && why == "" || errors.Is(err, ipam.ErrClosed)
 		if !more || late == nil && !agentRuns(a.conf.RunDir) {
 			return grant, err
 		}
@@ -43,17 +46,21 @@ func (a *attempt) allocate(ctx context.Context, files *ipam.Slots, subnets []net
 	}
 }
 
-// others waits until the node file offers other subnets, or says why there are
-// none; nil: it does not in time.
+// others returns the subnets to try next: other ones as soon as the node file
+// offers them or says why there are none, else the same after a while; nil: it is
+// too late.
 func (a *attempt) others(ctx context.Context, subnets []netip.Prefix, late <-chan time.Time) []netip.Prefix {
 	tick := time.NewTicker(furtherLook)
 	defer tick.Stop()
+	again := time.After(furtherTry)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-late:
 			return nil
+		case <-again:
+			return subnets
 		case <-tick.C:
 		}
 		node, next, err := readNode(a.conf)

@@ -55,7 +55,7 @@ func TestAddHearsThatThereIsNoFurtherSubnet(t *testing.T) {
 	w := newWorld(t, "10.1.2.0/30")
 	w.add(w.pod("a"))
 	next := w.node
-	next.Full = "pool exhausted"
+	next.Full.IPv4 = "pool exhausted"
 	w.agentThat(func() {
 		if err := next.Write(w.runDir); err != nil {
 			t.Error(err)
@@ -63,6 +63,35 @@ func TestAddHearsThatThereIsNoFurtherSubnet(t *testing.T) {
 	})
 	p := w.pod("b")
 	w.fails(call{command: "ADD", id: p.id, netns: p.netns}, codeFull, "pool exhausted")
+}
+
+// TestAddWaitsForTheFamilyThatIsFull: that there is no more of one family says
+// nothing of the other.
+func TestAddWaitsForTheFamilyThatIsFull(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "10.1.2.0/30", "fd00:1:0:2::/64")
+	w.node.Full.IPv6 = "pool exhausted"
+	w.write()
+	w.add(w.pod("a"))
+	p := w.pod("b")
+	c := call{command: "ADD", id: p.id, netns: p.netns}
+	w.fails(c, 11, "every address is in use in [10.1.2.0/30]; weftd leases a further subnet")
+	w.node.Full.IPv4, w.node.Full.IPv6 = "pool exhausted", ""
+	w.write()
+	w.fails(c, codeFull, "pool exhausted")
+}
+
+// TestAddTakesWhatIsFreedMeanwhile: while it waits for a further subnet another
+// pod goes.
+func TestAddTakesWhatIsFreedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "10.1.2.0/30")
+	a, b := w.pod("a"), w.pod("b")
+	w.add(a)
+	w.agentThat(func() { w.del(a) })
+	if res, _ := w.add(b); res.IPs[0].Address.String() != "10.1.2.2/30" {
+		t.Errorf("got %s", res.IPs[0].Address.String())
+	}
 }
 
 // TestAddFollowsASubnetThatMoves: the node file was read before the agent closed

@@ -211,10 +211,10 @@ func TestFull(t *testing.T) {
 	w.add(a)
 	c := call{command: "ADD", id: p.id, netns: p.netns}
 	w.fails(c, 11, "weftd leases a further subnet")
-	w.node.Full = "the fabric's networks are exhausted"
+	w.node.Full.IPv4 = "the fabric's networks are exhausted"
 	w.write()
 	w.fails(c, codeFull, "the fabric's networks are exhausted")
-	w.node.Full, w.node.Subnets = "", append(w.node.Subnets, netip.MustParsePrefix("10.1.3.0/30"))
+	w.node.Full.IPv4, w.node.Subnets = "", append(w.node.Subnets, netip.MustParsePrefix("10.1.3.0/30"))
 	w.write()
 	w.addAs(c)
 	w.del(a)

@@ -131,8 +131,8 @@ func haveAddresses(ctx context.Context, files *ipam.Slots, node *nodefile.File, 
 		case of == 0 || full+closed < of:
 		case closed == of:
 			errs = append(errs, fmt.Errorf("%s: %w", f, ipam.ErrClosed))
-		case node.Full != "":
-			errs = append(errs, fmt.Errorf("%s: %w, and no further subnet can be had: %s", f, ipam.ErrFull, node.Full))
+		case node.Full.Get(f) != "":
+			errs = append(errs, fmt.Errorf("%s: %w, and no further subnet can be had: %s", f, ipam.ErrFull, node.Full.Get(f)))
 		}
 	}
 	return errors.Join(errs...)

@@ -41,17 +41,17 @@ func TestStatus(t *testing.T) {
 		{"no subnet", node(func(w *world) { w.node.Subnets = nil }), 50, "no subnet for new pods"},
 		{"no subnet of its own any more", node(func(w *world) { w.node.Draining = w.node.Subnets }), 51, "no subnet for new pods"},
 		{"full, more to come", fill, 0, ""},
-		{"full, no more to come", node(func(w *world) { fill(w); w.node.Full = "the pool is exhausted" }), 50,
+		{"full, no more to come", node(func(w *world) { fill(w); w.node.Full.IPv4 = "the pool is exhausted" }), 50,
 			"ipv4: every address is in use, and no further subnet can be had: the pool is exhausted"},
-		{"no more to come, but not full", node(func(w *world) { w.node.Full = "the pool is exhausted" }), 0, ""},
+		{"no more to come, but not full", node(func(w *world) { w.node.Full.IPv4 = "the pool is exhausted" }), 0, ""},
 		{"full, and room in a further subnet", node(func(w *world) {
 			fill(w)
-			w.node.Full = "the pool is exhausted"
+			w.node.Full.IPv4 = "the pool is exhausted"
 			w.node.Subnets = append(w.node.Subnets, netip.MustParsePrefix("10.1.3.0/30"))
 		}), 0, ""},
 		{"full, and room in a subnet that drains", node(func(w *world) {
 			fill(w)
-			w.node.Full = "the pool is exhausted"
+			w.node.Full.IPv4 = "the pool is exhausted"
 			w.node.Draining = []netip.Prefix{netip.MustParsePrefix("10.1.3.0/30")}
 			w.node.Subnets = append(w.node.Subnets, w.node.Draining...)
 		}), 50, "every address is in use"},
@@ -115,7 +115,7 @@ func (w *world) sameAfter(do func()) {
 func TestStatusOfOneFamily(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "10.1.2.0/30", "fd00::/64")
-	w.node.Full = "it may have one subnet"
+	w.node.Full.IPv4 = "it may have one subnet"
 	w.write()
 	p := w.pod("a")
 	w.add(p)

@@ -13,6 +13,14 @@ import (
 // ErrFull says that every address of the subnets is in use.
 var ErrFull = errors.New("every address is in use")
 
+// FullError says of which subnets, all of one family. It is an ErrFull.
+type FullError struct{ Subnets []netip.Prefix }
+
+func (e *FullError) Error() string { return fmt.Sprintf("%v in %v", ErrFull, e.Subnets) }
+
+// Unwrap makes the error an ErrFull.
+func (e *FullError) Unwrap() error { return ErrFull }
+
 // ErrClosed says that the node gave the subnets up since the caller learnt of
 // them: it should look again and try again.
 var ErrClosed = errors.New("the node has given the subnet up")
@@ -92,7 +100,7 @@ func (c Claim) wanted() (want fabric.PerFamily[netip.Addr], err error) {
 // Allocate gives the attachment one address in each family that subnets has,
 // or nothing at all. Subnets are to be listed oldest first. An attachment that
 // has an address already keeps it, unless it asks for another one, and one that
-// comes back gets the one it had. Errors: ErrFull, ErrClosed, ErrBusy, and of
+// comes back gets the one it had. Errors: ErrFull (a *FullError), ErrClosed, ErrBusy, and of
 // addresses asked for ErrInUse (a *TakenError), ErrOutside, ErrReserved.
 func (s *Slots) Allocate(ctx context.Context, c Claim, subnets []netip.Prefix) (Grant, error) {
 	if err := c.Check(); err != nil {

@@ -184,7 +184,7 @@ func (p *picker) forgotten() (place, error) {
 	for i, b := range p.books {
 		subnets[i] = b.subnet
 	}
-	return place{}, fmt.Errorf("%w in %v", ErrFull, subnets)
+	return place{}, &FullError{subnets}
 }
 
 // occupy makes the place the attachment's, and reports whether it was not

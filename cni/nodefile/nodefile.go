@@ -35,12 +35,12 @@ type File struct {
 	Subnets []netip.Prefix `json:"subnets"`
 	// Draining subnets keep their pods and get no new ones.
 	Draining []netip.Prefix `json:"draining,omitempty"`
-	// Full says why the node will not have more addresses when those of Subnets
-	// are all in use; empty: the agent leases a further subnet then.
-	Full      string     `json:"full,omitempty"`
-	Bridge    string     `json:"bridge"`
-	BridgeMAC fabric.MAC `json:"bridgeMAC"`
-	MTU       int        `json:"mtu"` // of the bridge and the pods' interfaces, bytes
+	// Full says why the node will not have more addresses of a family when those
+	// of Subnets are all in use; empty: the agent leases a further subnet then.
+	Full      fabric.PerFamily[string] `json:"full,omitzero"`
+	Bridge    string                   `json:"bridge"`
+	BridgeMAC fabric.MAC               `json:"bridgeMAC"`
+	MTU       int                      `json:"mtu"` // of the bridge and the pods' interfaces, bytes
 }
 
 // Gateway is the address of the bridge in a subnet: the first after the
