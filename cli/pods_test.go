@@ -46,8 +46,7 @@ func TestPodsTable(t *testing.T) {
 	golden.Compare(t, "pods.txt", narrow+"\n"+podsTable(rows[:1], noon, false).String()+"\n"+wide)
 }
 
-// attach gives a pod an address and, unless it is nameless, a record, as the
-// plugin does.
+// attach gives a pod an address and a record, as the plugin does.
 func attach(t *testing.T, runDir, container string, pod record.Pod, labels map[string]string) ipam.Grant {
 	t.Helper()
 	slots, err := ipam.NewSlots(runDir, ipam.Options{})
