@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -128,6 +129,27 @@ func TestListGoesOn(t *testing.T) {
 	}
 	if _, err := Read(dir, example("other").Attachment()); err == nil || !strings.Contains(err.Error(), "it is of c3/eth0") {
 		t.Errorf("another's record: %v", err)
+	}
+}
+
+// TestNoFile: what is no file at a record's place holds nobody up.
+func TestNoFile(t *testing.T) {
+	dir := t.TempDir()
+	for i, c := range []string{"c1", "c2", "c3"} {
+		if err := example(c).Write(dir); err != nil {
+			t.Fatal(err)
+		}
+		at := path(dir, example(c).Attachment())
+		if err := errors.Join(os.Remove(at), []func() error{
+			func() error { return syscall.Mkfifo(at, 0o600) },
+			func() error { return os.Mkdir(at, 0o700) },
+			func() error { return os.Symlink("/dev/zero", at) },
+		}[i]()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := List(dir); len(got) != 0 || err == nil || strings.Count(err.Error(), "not a regular file") != 3 {
+		t.Errorf("%v: %v", got, err)
 	}
 }
 
