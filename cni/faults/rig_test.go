@@ -46,7 +46,7 @@ func compile() (*os.File, error) {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "weft")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/weft-net/weft/cmd/weft-cni")
+	cmd := exec.Command("go", "build", "-ldflags", "-E weft_cni_entry", "-o", path, "github.com/weft-net/weft/cmd/weft-cni") // as make build does
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)
