@@ -146,22 +146,11 @@ func TestRollback(t *testing.T) {
 			w.in(p, "ip", "link", "set", "lo", "up")
 			w.in(p, "ip", "route", "add", "default", "dev", "lo")
 		}, codeKernel, "eth0 in the container"},
-		{"result cannot be written", func(w *world, _ *pod, c *call) {
-			f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			w.t.Cleanup(func() { f.Close() })
-			c.stdout = f
-		}, 0, ""},
+		{"result cannot be written", func(w *world, _ *pod, c *call) { c.stdout = w.deadEnd(os.OpenFile("/dev/full", os.O_WRONLY, 0)) }, 0, ""},
 		{"nobody reads the result", func(w *world, _ *pod, c *call) {
 			r, f, err := os.Pipe()
-			if err != nil {
-				w.t.Fatal(err)
-			}
 			r.Close()
-			w.t.Cleanup(func() { f.Close() })
-			c.stdout = f
+			c.stdout = w.deadEnd(f, err)
 		}, 0, ""},
 	}
 	for _, tt := range tests {
@@ -179,6 +168,16 @@ func TestRollback(t *testing.T) {
 			}
 		})
 	}
+}
+
+// deadEnd is a file that cannot be written to.
+func (w *world) deadEnd(f *os.File, err error) *os.File {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { f.Close() })
+	return f
 }
 
 func TestInterfaceIsTaken(t *testing.T) {
