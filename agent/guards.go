@@ -73,11 +73,16 @@ func wantedGuards(records []*record.Record) (w plumb.Wanted) {
 }
 
 // drifted is how much of a repair was somebody else's doing. A pod that comes
-// has a record before it has a guard, and one that goes has it for longer: what
-// may be theirs does not count, nor does the table that the first pod brings.
+// has a record before it has a guard, and one that goes has it for longer than
+// its interface: what may be theirs does not count, nor does the table that the
+// first pod brings.
 func (s *sweeper) drifted(r plumb.Repair, records []*record.Record) int {
 	if r.Added == 0 && !r.Rebuilt {
 		return 0
+	}
+	host, err := plumb.ReadHost()
+	if err != nil {
+		return 0 // nothing is known to have been wrong
 	}
 	plugins := 0 // how many of them a plugin may be at work on
 	for _, rec := range records {
@@ -85,7 +90,7 @@ func (s *sweeper) drifted(r plumb.Repair, records []*record.Record) int {
 			continue
 		}
 		now, err := record.Read(s.runDir, rec.Attachment())
-		if err != nil || !now.Created.Equal(rec.Created) || time.Since(rec.Created) < confirmAfter {
+		if err != nil || !host.Links[rec.HostInterface] || !now.Created.Equal(rec.Created) || time.Since(rec.Created) < confirmAfter {
 			plugins++
 		}
 	}

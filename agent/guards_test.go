@@ -74,6 +74,29 @@ func TestGuardsComeBack(t *testing.T) {
 	}
 }
 
+// A pod that goes loses its interface and its guard before its record: that is
+// nobody's change either.
+func TestGuardsOfPodsThatGo(t *testing.T) {
+	testns.New(t)
+	s := newTestSweeper(t, t.TempDir(), nil)
+	r, _ := guardedPod(t, s.runDir, "a", time.Now().Add(-time.Hour))
+	guardedPod(t, s.runDir, "b", time.Now().Add(-time.Hour))
+	if err := s.syncGuards(); err != nil {
+		t.Fatal(err)
+	}
+	before := s.swept.guards.Load()
+	testns.Run(t, "ip", "link", "del", r.HostInterface)
+	if err := plumb.Unguard(r.Attachment()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.syncGuards(); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.swept.guards.Load() - before; n != 0 {
+		t.Errorf("counted %d repairs of a pod that is going", n)
+	}
+}
+
 // A pod that is being attached is nobody's change, and nothing that a broken
 // record hides is taken away.
 func TestGuardsAndPluginsAtWork(t *testing.T) {

@@ -70,6 +70,8 @@ func (a *agent) sweep(ctx context.Context) error {
 	s.swept = &a.swept
 	next := time.NewTimer(0)
 	defer next.Stop()
+	again := time.NewTimer(sweepEvery) // to look at the guards
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -77,10 +79,14 @@ func (a *agent) sweep(ctx context.Context) error {
 		case <-next.C:
 			s.round(ctx)
 			next.Reset(s.pause())
+			continue
 		case <-a.guards:
-			if s.syncGuards() != nil {
-				next.Reset(guardsEvery) // the pass says why
-			}
+		case <-again.C:
+		}
+		// The next pass says why it failed. It must not come sooner for that: what
+		// looks abandoned at two passes is freed.
+		if s.syncGuards() != nil {
+			again.Reset(guardsEvery)
 		}
 	}
 }
