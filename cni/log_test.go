@@ -106,13 +106,24 @@ func TestLogNeverMatters(t *testing.T) {
 // and none but those of the oldest file is lost.
 func TestLogIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "weft.log")
+	t.Run("file", func(t *testing.T) { testBounded(t, path, path) })
+	path = filepath.Join(t.TempDir(), "weft.log")
+	link := filepath.Join(t.TempDir(), "link.log")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("link", func(t *testing.T) { testBounded(t, link, path) })
+}
+
+// testBounded writes to a log by a name that leads to path.
+func testBounded(t *testing.T, name, path string) {
 	line := append([]byte(`{"x":"`+strings.Repeat("x", 4000)), "\"}\n"...)
 	const writers, each = 4, 100 // 1.6 MB in all: one rotation
 	var wg sync.WaitGroup
 	for range writers {
 		wg.Go(func() {
 			for range each {
-				appendLine(path, line)
+				appendLine(name, line)
 			}
 		})
 	}
@@ -122,7 +133,7 @@ func TestLogIsBounded(t *testing.T) {
 		t.Errorf("%d lines, want %d", n, writers*each)
 	}
 	for range 2 * maxLog / len(line) {
-		appendLine(path, line)
+		appendLine(name, line)
 	}
 	var sizes []string
 	for _, name := range []string{path, path + ".1"} {
