@@ -3,9 +3,7 @@ package cni
 import (
 	"encoding/json"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -80,15 +78,15 @@ func appendLine(path string, line []byte) {
 	}
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size > maxLog {
-		rotate(fd, &st)
+		rotate(path, fd, &st)
 	}
 }
 
 // rotate moves the log that fd has open out of the way, once: the lock on the
-// file itself and a look at what its path leads to now keep a second process from
-// moving the new one over it. The configured path may be a symbolic link.
-func rotate(fd int, own *unix.Stat_t) {
-	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+// file itself and a look at what the path leads to keep a second process from
+// moving the new one over it. The path may be a symbolic link, which stays.
+func rotate(path string, fd int, own *unix.Stat_t) {
+	path, err := filepath.EvalSymlinks(path)
 	var now unix.Stat_t
 	if err != nil || unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil || unix.Lstat(path, &now) != nil {
 		return
