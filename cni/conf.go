@@ -11,6 +11,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
+
+	"github.com/weft-net/weft/internal/rawjson"
 )
 
 // versions are the specification versions that the plugin speaks, oldest first.
@@ -25,27 +27,39 @@ const defaultRunDir = "/run/weft"
 // decoded at once. The rest is decoded and checked for those that use it, so
 // that nobody's typing error keeps a pod from being detached.
 type conf struct {
-	CNIVersion string `json:"cniVersion"`
-	Name       string `json:"name"`
-	RunDir     string `json:"runDir"`
-	LogFile    string `json:"logFile"`
-	LogLevel   string `json:"logLevel"`
+	members    rawjson.Object // all of it
+	CNIVersion string
+	Name       string
+	RunDir     string
+	LogFile    string
+	LogLevel   string
 	// Decoded by complete:
-	PrevResult json.RawMessage `json:"prevResult"`
+	PrevResult json.RawMessage // prevResult
 	options    options
 	prev       *current.Result // nil: none
 	// Decoded by ADD:
-	RuntimeConfig json.RawMessage `json:"runtimeConfig"`
-	Args          json.RawMessage `json:"args"`
+	RuntimeConfig json.RawMessage // runtimeConfig
+	Args          json.RawMessage // args
 	// Decoded by GC:
-	ValidAttachments json.RawMessage `json:"cni.dev/valid-attachments"`
-	OldAttachments   json.RawMessage `json:"cni.dev/attachments"` // libcni 1.2.0 calls it so
+	ValidAttachments json.RawMessage // cni.dev/valid-attachments
+	OldAttachments   json.RawMessage // cni.dev/attachments, as libcni 1.2.0 calls it
 }
 
 // parseConf decodes what every operation needs.
 func parseConf(data []byte) (conf, error) {
 	var c conf
-	if err := json.Unmarshal(data, &c); err != nil {
+	var err error
+	if c.members, err = rawjson.Parse(data); err == nil {
+		err = c.members.Decode(
+			rawjson.Member{Name: "cniVersion", To: &c.CNIVersion}, rawjson.Member{Name: "name", To: &c.Name},
+			rawjson.Member{Name: "runDir", To: &c.RunDir}, rawjson.Member{Name: "logFile", To: &c.LogFile},
+			rawjson.Member{Name: "logLevel", To: &c.LogLevel}, rawjson.Member{Name: "prevResult", To: &c.PrevResult},
+			rawjson.Member{Name: "runtimeConfig", To: &c.RuntimeConfig}, rawjson.Member{Name: "args", To: &c.Args},
+			rawjson.Member{Name: "cni.dev/valid-attachments", To: &c.ValidAttachments},
+			rawjson.Member{Name: "cni.dev/attachments", To: &c.OldAttachments},
+		)
+	}
+	if err != nil {
 		return c, fail(types.ErrDecodingFailure, err, "network configuration")
 	}
 	if c.CNIVersion == "" {
@@ -67,11 +81,11 @@ func parseConf(data []byte) (conf, error) {
 }
 
 // complete decodes and checks what ADD, CHECK and STATUS need besides.
-func (c *conf) complete(data []byte) error {
+func (c *conf) complete() error {
 	if err := c.checkLog(); err != nil {
 		return err
 	}
-	if err := c.options.parse(data); err != nil {
+	if err := c.options.parse(c.members); err != nil {
 		return err
 	}
 	return c.parsePrev()

@@ -134,7 +134,7 @@ func FuzzConf(f *testing.F) {
 		c, err := parseConf(data)
 		checkError(t, err)
 		if err == nil {
-			err = c.complete(data)
+			err = c.complete()
 			checkError(t, err)
 		}
 		if err == nil {

@@ -72,7 +72,7 @@ func run(ctx context.Context, s Streams) (spoken string, err error) {
 		}
 		return r.conf.CNIVersion, err
 	}
-	err = op.run(ctx, &r, data, s)
+	err = op.run(ctx, &r, s)
 	r.log.Op, r.log.Network, r.log.Netns, r.log.Trace = r.command, r.conf.Name, r.netns, r.trace
 	r.log.Container, r.log.Interface = r.Container, r.Interface
 	r.log.write(&r.conf, start, err)
@@ -104,7 +104,7 @@ func operations(command string) (operation, bool) {
 }
 
 // run checks the request as far as the operation is concerned and carries it out.
-func (op operation) run(ctx context.Context, r *request, data []byte, s Streams) error {
+func (op operation) run(ctx context.Context, r *request, s Streams) error {
 	have, err := version.GreaterThanOrEqualTo(r.conf.CNIVersion, op.since)
 	if err != nil || !have {
 		return fail(types.ErrIncompatibleCNIVersion, err, "cniVersion %s has no %s", r.conf.CNIVersion, r.command)
@@ -115,7 +115,7 @@ func (op operation) run(ctx context.Context, r *request, data []byte, s Streams)
 		}
 	}
 	if op.complete {
-		if err := r.conf.complete(data); err != nil {
+		if err := r.conf.complete(); err != nil {
 			return err
 		}
 	}

@@ -1,33 +1,39 @@
 package cni
 
 import (
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/weft-net/weft/internal/rawjson"
 )
 
 // options are what an operator may write beside the plugin's type.
 type options struct {
-	MTU      int  `json:"mtu"` // bytes; 0: the node's
-	Hairpin  bool `json:"hairpin"`
-	Isolated bool `json:"isolated"`
+	MTU      int // bytes; 0: the node's
+	Hairpin  bool
+	Isolated bool
 	// MACSpoofCheck keeps pods from sending with another's MAC or address; nil: it does.
-	MACSpoofCheck *bool             `json:"macSpoofCheck"`
-	Sysctls       map[string]string `json:"sysctls"` // in the pod's namespace
-	Sticky        bool              `json:"sticky"`
-	IPAM          types.IPAM        `json:"ipam"`
-	DNS           types.DNS         `json:"dns"`
+	MACSpoofCheck *bool
+	Sysctls       map[string]string // in the pod's namespace
+	Sticky        bool
+	IPAM          types.IPAM
+	DNS           types.DNS
 }
 
 // guarded reports whether the pod may send with its own MAC and addresses only.
 func (o *options) guarded() bool { return o.MACSpoofCheck == nil || *o.MACSpoofCheck }
 
 // parse decodes and checks the options.
-func (o *options) parse(data []byte) error {
-	if err := json.Unmarshal(data, o); err != nil {
+func (o *options) parse(conf rawjson.Object) error {
+	if err := conf.Decode(
+		rawjson.Member{Name: "mtu", To: &o.MTU}, rawjson.Member{Name: "hairpin", To: &o.Hairpin},
+		rawjson.Member{Name: "isolated", To: &o.Isolated}, rawjson.Member{Name: "macSpoofCheck", To: &o.MACSpoofCheck},
+		rawjson.Member{Name: "sysctls", To: &o.Sysctls}, rawjson.Member{Name: "sticky", To: &o.Sticky},
+		rawjson.Member{Name: "ipam", To: &o.IPAM}, rawjson.Member{Name: "dns", To: &o.DNS},
+	); err != nil {
 		return fail(types.ErrDecodingFailure, err, "network configuration")
 	}
 	if o.IPAM.Type != "" {

@@ -19,10 +19,9 @@ import (
 // asked parses a request from its parts.
 func asked(t *testing.T, conf, args string) (wishes, error) {
 	t.Helper()
-	data := []byte(`{"cniVersion":"1.1.0","name":"weft"` + conf + `}`)
-	c, err := parseConf(data)
+	c, err := parseConf([]byte(`{"cniVersion":"1.1.0","name":"weft"` + conf + `}`))
 	if err == nil {
-		err = c.complete(data)
+		err = c.complete()
 	}
 	if err != nil {
 		return wishes{}, err
@@ -200,10 +199,9 @@ func TestOptions(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			data := []byte(`{"cniVersion":"1.1.0","name":"weft"` + tt.conf + `}`)
-			c, err := parseConf(data)
+			c, err := parseConf([]byte(`{"cniVersion":"1.1.0","name":"weft"` + tt.conf + `}`))
 			if err == nil {
-				err = c.complete(data)
+				err = c.complete()
 			}
 			var subnets []netip.Prefix
 			for _, s := range tt.subnets {

@@ -1,8 +1,8 @@
 // Package nodefile is the contract between the agent and the CNI plugin: one
 // small JSON file (by default /run/weft/node.json) that says what a pod
 // attached on this host gets. The agent writes it, the plugin reads it; either
-// may be of a newer version, so unknown fields are ignored. It links nothing
-// but the standard library.
+// may be of a newer version, so unknown fields are ignored. Nothing is linked
+// but the standard library and a reader of JSON.
 package nodefile
 
 import (
@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/weft-net/weft/fabric"
+	"github.com/weft-net/weft/internal/rawjson"
 )
 
 // Name is the file's name in the agent's run directory.
@@ -41,6 +42,15 @@ type File struct {
 	Bridge    string                   `json:"bridge"`
 	BridgeMAC fabric.MAC               `json:"bridgeMAC"`
 	MTU       int                      `json:"mtu"` // of the bridge and the pods' interfaces, bytes
+}
+
+// members are all fields by their names.
+func (f *File) members() []rawjson.Member {
+	return []rawjson.Member{
+		{Name: "version", To: &f.Version}, {Name: "node", To: &f.Node}, {Name: "nodeID", To: &f.NodeID},
+		{Name: "networks", To: &f.Networks}, {Name: "subnets", To: &f.Subnets}, {Name: "draining", To: &f.Draining},
+		{Name: "full", To: &f.Full}, {Name: "bridge", To: &f.Bridge}, {Name: "bridgeMAC", To: &f.BridgeMAC}, {Name: "mtu", To: &f.MTU},
+	}
 }
 
 // Gateway is the address of the bridge in a subnet: the first after the
@@ -86,7 +96,11 @@ func readAll(path string) (data []byte, err error) {
 // Parse decodes and checks a node file.
 func Parse(data []byte) (*File, error) {
 	var f File
-	if err := json.Unmarshal(data, &f); err != nil {
+	members, err := rawjson.Parse(data)
+	if err == nil {
+		err = members.Decode(f.members()...)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if f.Version < 1 || f.Version > Version {

@@ -21,6 +21,7 @@ func example() *File {
 		Networks: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
 		Subnets:  []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:244:0:1::/64")},
 		Draining: []netip.Prefix{netip.MustParsePrefix("10.244.9.0/24")},
+		Full:     fabric.PerFamily[string]{IPv4: "no more", IPv6: "none"},
 	}
 }
 

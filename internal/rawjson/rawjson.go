@@ -1,9 +1,9 @@
-// Package rawjson writes JSON by appending to a slice. encoding/json looks at
-// each type by reflection before it writes the first value of it; in a process
-// that lives for two milliseconds and writes two small documents, that took a
-// tenth of its processor time. Only what every pod pays for uses this, and only
-// for writing; the result is what encoding/json gives, which the users' tests
-// check.
+// Package rawjson writes JSON by appending to a slice, and reads objects member by
+// member. encoding/json looks at each type by reflection before it meets the
+// first value of it; in a process that lives for two milliseconds, writes two
+// small documents and reads two, that took a sixth of its processor time. Only
+// what every pod pays for uses this; the result is what encoding/json gives, which
+// tests here and of the users check.
 package rawjson
 
 import (
