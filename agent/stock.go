@@ -63,7 +63,7 @@ func (s *stock) lacks(spec fabric.AddressSpec, f fabric.Family, denied string) l
 	case spec.MinFree == 0:
 		return lack{reason: "spec.addresses.minFree is 0, so no further subnet is leased", needed: s.total-s.used < least(s.total, 1)}
 	case n >= spec.MaxSubnets:
-		return lack{reason: fmt.Sprintf("the node has %d %s subnets, as many as spec.addresses.maxSubnets allows", n, f), needed: s.low(spec)}
+		return lack{reason: fmt.Sprintf("%s subnets: the node has %d, spec.addresses.maxSubnets is %d", f, n, spec.MaxSubnets), needed: s.low(spec)}
 	}
 	return lack{reason: denied, needed: denied != "" && s.low(spec)}
 }

@@ -14,7 +14,7 @@ func TestStock(t *testing.T) {
 	usual := fabric.AddressSpec{MinFree: 10, MaxSubnets: 3, ReturnAfter: fabric.Duration(30 * time.Minute)}
 	off := fabric.AddressSpec{MinFree: 0, MaxSubnets: 3, ReturnAfter: usual.ReturnAfter}
 	greedy := fabric.AddressSpec{MinFree: 90, MaxSubnets: 3, ReturnAfter: usual.ReturnAfter}
-	const most, never = "the node has 3 ipv4 subnets, as many as spec.addresses.maxSubnets allows", "spec.addresses.minFree is 0, so no further subnet is leased"
+	const most, never = "ipv4 subnets: the node has 3, spec.addresses.maxSubnets is 3", "spec.addresses.minFree is 0, so no further subnet is leased"
 	for _, tt := range []struct {
 		name   string
 		spec   fabric.AddressSpec
