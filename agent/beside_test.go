@@ -127,6 +127,10 @@ func TestKeptWithAFurtherSubnet(t *testing.T) {
 		t.Errorf("the route to the first subnet was %s\nand is %s", before, got)
 	}
 	silent.say(first, "198.18.1.1", "198.18.2.1")
+	again.round1(t)
+	if again.want.ways.at(p.ID).IPv4.way == wayKept {
+		t.Error("all that was left is told, and it waits for more")
+	}
 	silent.say(second, "198.18.1.1")
 	silent.synced.IPv4 = true
 	again.roundWant(t, true)

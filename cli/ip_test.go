@@ -90,6 +90,11 @@ func TestAddressInTheFabric(t *testing.T) {
 			t.Errorf("%s: got %s, want %s; networks %v", addr, got, want, r.Networks)
 		}
 	}
+	// A pod here has it, although its subnet is another node's by now.
+	r := addressRow{Address: netip.MustParseAddr("10.244.2.7"), State: addressInUse, GivenUp: true, Attachment: &podRow{}}
+	if r.fabric(snap); r.State != addressInUse || r.Node != "rack1-host2" {
+		t.Errorf("a pod that outlived the lease: %+v", r)
+	}
 }
 
 // showIP runs `weft ip show`.

@@ -111,6 +111,35 @@ func TestGiveBackTheLast(t *testing.T) {
 	}
 }
 
+// What is being given back is not claimed again when its record goes by itself,
+// whatever speaks for it: that the node had it, a reservation, or its place.
+func TestGivenBackIsNotClaimed(t *testing.T) {
+	t.Parallel()
+	e, c := fabricWith(t, "10.244.0.0/16", 24, "1h", "15s")
+	st, ctx := operator(t, e), t.Context()
+	v, err := st.view(ctx)
+	must(t, err)
+	who := claimant{self: testNode(1), epoch: 1}
+	usual := v.plan(who, st.newTxn()).subnets[0].Prefix
+	who.giveBack = []netip.Prefix{usual}
+	refuse := func(why string) {
+		t.Helper()
+		if p := v.plan(who, st.newTxn()); len(p.subnets) != 1 || p.subnets[0].Prefix == usual {
+			t.Errorf("%s: claims %v", why, prefixes(p.subnets))
+		}
+	}
+	refuse("its place")
+	who.had = []fabric.Subnet{{Prefix: usual, Owner: who.self.ID}}
+	refuse("of an earlier life")
+	who.live = true
+	refuse("of this life")
+	put(t, c, subnetKey(usual), `{"for":"node-1"}`)
+	v, err = st.view(ctx)
+	must(t, err)
+	who.had, who.live = nil, false
+	refuse("reserved")
+}
+
 // A pool that has no more is said so once, costs nothing that there is, and is
 // made use of when there is more again. Only the family that needs it grows.
 func TestFurtherSubnetsOfATightPool(t *testing.T) {
