@@ -174,6 +174,9 @@ func TestLockHeldByAStoppedProcess(t *testing.T) {
 		if !errors.Is(err, ErrBusy) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("call %d: %v, want busy", i+1, err)
 		}
+		if want := fmt.Sprintf(": %d (", cmd.Process.Pid); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), ") in state ") {
+			t.Errorf("call %d: %v, want it to say who", i+1, err)
+		}
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,10 +65,34 @@ func flock(ctx context.Context, fd int) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w (%w)", ErrBusy, ctx.Err())
+			return fmt.Errorf("%w%s (%w)", ErrBusy, holder(fd), ctx.Err())
 		case <-time.After(wait):
 		}
 	}
+}
+
+// holder says which process has locked the file, with the first fields of its
+// /proc/PID/stat: "T" or "t" is one that was stopped. Empty if it cannot be seen.
+func holder(fd int) string {
+	var st unix.Stat_t
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil || unix.Fstat(fd, &st) != nil {
+		return ""
+	}
+	file := ":" + strconv.FormatUint(st.Ino, 10)
+	for line := range strings.Lines(string(locks)) {
+		// 2: FLOCK ADVISORY WRITE 5577 00:1b:39992 0 EOF
+		f := strings.Fields(line)
+		if len(f) < 6 || f[1] != "FLOCK" || !strings.HasSuffix(f[5], file) {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + f[4] + "/stat")
+		if end := strings.LastIndex(string(stat), ") "); err == nil && end > 0 && len(stat) > end+2 {
+			return fmt.Sprintf(": %s in state %c", stat[:end+1], stat[end+2])
+		}
+		return ": process " + f[4]
+	}
+	return ""
 }
 
 // current reports whether path still is the file that fd is.
