@@ -30,6 +30,11 @@ func dial(protocol int) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
+	return wrap(fd)
+}
+
+// wrap makes a socket ready for use.
+func wrap(fd int) (*Conn, error) {
 	c := &Conn{fd: fd, in: newReceiver()}
 	if err := c.setup(); err != nil {
 		unix.Close(fd)
@@ -52,29 +57,17 @@ func (c *Conn) setup() error {
 	return nil
 }
 
-// DialIn opens a socket in the network namespace that the descriptor nsfd
-// refers to. The calling goroutine's own namespace is unchanged.
-func DialIn(nsfd int) (c *Conn, err error) {
-	err = Within(nsfd, func() (err error) {
-		c, err = Dial()
-		return err
-	})
-	if err != nil && c != nil {
-		c.Close()
-		c = nil
-	}
-	return c, err
-}
+// ownNamespace is the calling thread's network namespace.
+const ownNamespace = "/proc/thread-self/ns/net"
 
 // Within calls fn with the calling thread in the network namespace that the
 // descriptor nsfd refers to. Goroutines that fn starts are not in it.
 func Within(nsfd int, fn func() error) error {
 	runtime.LockOSThread()
-	const here = "/proc/thread-self/ns/net"
-	own, err := unix.Open(here, unix.O_RDONLY|unix.O_CLOEXEC, 0) // an os.File would try to poll it
+	own, err := unix.Open(ownNamespace, unix.O_RDONLY|unix.O_CLOEXEC, 0) // an os.File would try to poll it
 	if err != nil {
 		runtime.UnlockOSThread()
-		return fmt.Errorf("open %s: %w", here, err)
+		return fmt.Errorf("open %s: %w", ownNamespace, err)
 	}
 	defer unix.Close(own)
 	if err := unix.Setns(nsfd, unix.CLONE_NEWNET); err != nil {
