@@ -138,6 +138,9 @@ func (a *attempt) full(err error) (full bool, why string) {
 // had: its interface has made way for this one (Vacant).
 func (a *attempt) forget(ctx context.Context, files *ipam.Slots) error {
 	_, err := files.Release(ctx, a.Attachment)
+	if errors.Is(err, ipam.ErrBusy) {
+		err = nil // the cause, which is said already; the sweep frees the address
+	}
 	return errors.Join(err, plumb.Unguard(a.Attachment), record.Remove(a.conf.RunDir, a.Attachment))
 }
 
