@@ -155,7 +155,7 @@ func TestDelOnReadOnlyFiles(t *testing.T) {
 	w := newWorld(t, "10.1.2.0/24")
 	p := w.pod("c1")
 	w.add(p)
-	out, err := w.onDisk(call{command: "DEL", id: p.id}, "mount -o remount,ro DIR").CombinedOutput()
+	out, err := w.onDisk(call{command: "DEL", id: p.id}, "mount -o remount,bind,ro DIR").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), `"code":5`) || !strings.Contains(string(out), "read-only file system") {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -168,7 +168,7 @@ func TestStatusOfDisk(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, script, words string }{
 		{"writable", ":", ""},
-		{"read-only", "mount -o remount,ro DIR", "read-only file system"},
+		{"read-only", "mount -o remount,bind,ro DIR", "read-only file system"},
 		{"full", "head -c 2M /dev/zero >DIR/x || true", "no space left"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
