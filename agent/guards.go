@@ -14,10 +14,6 @@ import (
 	"github.com/weft-net/weft/kernel"
 )
 
-// guardTable is the table of nftables, of the family bridge, that the guards are
-// in (package cni/plumb).
-const guardTable = "weft"
-
 // guardsEvery is the least time between two looks at the guards for the sake of
 // notifications: every pod that goes takes its guard along, and is notified.
 const guardsEvery = time.Second
@@ -26,7 +22,7 @@ const guardsEvery = time.Second
 // taken out of their table. Where nothing can be listened to it looks at them in
 // every pass.
 func (a *agent) watchGuards(ctx context.Context) error {
-	w, err := kernel.NewTableWatch(unix.NFPROTO_BRIDGE, guardTable)
+	w, err := kernel.NewTableWatch(unix.NFPROTO_BRIDGE, plumb.GuardTable)
 	if err != nil {
 		a.log.WithError(err).Warn("changes of the guards of pods are not notified; they are looked for now and then")
 		<-ctx.Done()

@@ -131,7 +131,7 @@ func dumpSet(c *rtnl.Conn, set string, reset func(), fn func(element, string)) e
 		reset()
 		b.Reset()
 		nft(&b, unix.NFT_MSG_GETSETELEM, 0)
-		b.String(unix.NFTA_SET_ELEM_LIST_TABLE, guardTable)
+		b.String(unix.NFTA_SET_ELEM_LIST_TABLE, GuardTable)
 		b.String(unix.NFTA_SET_ELEM_LIST_SET, set)
 		return c.Dump(&b, func(m rtnl.Message) error { return decodeElements(m, fn) })
 	})
@@ -177,7 +177,7 @@ func CheckGuard(g Guard) error {
 		return err
 	}
 	if !whole {
-		return fmt.Errorf("the rules of nftables table bridge %s are not as weft makes them", guardTable)
+		return fmt.Errorf("the rules of nftables table bridge %s are not as weft makes them", GuardTable)
 	}
 	var b rtnl.Batch
 	want := g.elements()
@@ -190,7 +190,7 @@ func CheckGuard(g Guard) error {
 	}
 	for i, err := range errs {
 		if errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("interface %s is not in set %s of nftables table bridge %s as it should be", g.Port, want[i].set, guardTable)
+			return fmt.Errorf("interface %s is not in set %s of nftables table bridge %s as it should be", g.Port, want[i].set, GuardTable)
 		}
 		if err != nil {
 			return guardError(err)

@@ -88,7 +88,7 @@ func parseGuard(port, text string) (g Guard, ok bool) {
 // elem adds a message about one element.
 func elem(b *rtnl.Batch, typ, flags uint16, e element, text string) {
 	nft(b, typ, flags)
-	b.String(unix.NFTA_SET_ELEM_LIST_TABLE, guardTable)
+	b.String(unix.NFTA_SET_ELEM_LIST_TABLE, GuardTable)
 	b.String(unix.NFTA_SET_ELEM_LIST_SET, e.set)
 	list := b.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	one := b.Nest(unix.NFTA_LIST_ELEM)
@@ -212,7 +212,7 @@ func guardError(err error) error {
 	case missingFamily(err):
 		return fmt.Errorf("%w: %w", ErrNoGuard, err)
 	}
-	return fmt.Errorf("nftables table bridge %s: %w", guardTable, err)
+	return fmt.Errorf("nftables table bridge %s: %w", GuardTable, err)
 }
 
 // missingFamily reports whether err is what a kernel answers that has no

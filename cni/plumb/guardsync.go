@@ -139,7 +139,7 @@ func intact(c *rtnl.Conn) (bool, error) {
 		texts = nil
 		b.Reset()
 		nft(&b, unix.NFT_MSG_GETRULE, 0)
-		b.String(unix.NFTA_RULE_TABLE, guardTable)
+		b.String(unix.NFTA_RULE_TABLE, GuardTable)
 		b.String(unix.NFTA_RULE_CHAIN, guardChain)
 		return c.Dump(&b, func(m rtnl.Message) error {
 			text := ""
@@ -163,7 +163,7 @@ func intact(c *rtnl.Conn) (bool, error) {
 func hookedChain(c *rtnl.Conn) (hooked bool, err error) {
 	var b rtnl.Batch
 	nft(&b, unix.NFT_MSG_GETCHAIN, 0)
-	b.String(unix.NFTA_CHAIN_TABLE, guardTable)
+	b.String(unix.NFTA_CHAIN_TABLE, GuardTable)
 	b.String(unix.NFTA_CHAIN_NAME, guardChain)
 	err = c.Request(&b, func(m rtnl.Message) error {
 		return rtnl.Attrs(m.Payload(), func(typ uint16, _ []byte) {

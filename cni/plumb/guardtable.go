@@ -22,7 +22,7 @@ import (
 // chain's end otherwise: what no rule has thought of is not let through. The
 // hook is before the bridge learns who sent the frame.
 const (
-	guardTable = "weft"
+	GuardTable = "weft"
 	guardChain = "guard"
 	setPorts   = "ports"
 	setIPv4    = "ipv4"
@@ -60,11 +60,11 @@ func guardSets() []guardSet {
 // there stays or, rules, is put right, and elements stay.
 func build(b *rtnl.Batch) {
 	nft(b, unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE)
-	b.String(unix.NFTA_TABLE_NAME, guardTable)
+	b.String(unix.NFTA_TABLE_NAME, GuardTable)
 	b.U32BE(unix.NFTA_TABLE_FLAGS, 0)
 	for i, s := range guardSets() {
 		nft(b, unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE)
-		b.String(unix.NFTA_SET_TABLE, guardTable)
+		b.String(unix.NFTA_SET_TABLE, GuardTable)
 		b.String(unix.NFTA_SET_NAME, s.name)
 		b.U32BE(unix.NFTA_SET_FLAGS, 0)
 		b.U32BE(unix.NFTA_SET_KEY_TYPE, s.typ)
@@ -78,7 +78,7 @@ func build(b *rtnl.Batch) {
 		}
 	}
 	nft(b, unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
-	b.String(unix.NFTA_CHAIN_TABLE, guardTable)
+	b.String(unix.NFTA_CHAIN_TABLE, GuardTable)
 	b.String(unix.NFTA_CHAIN_NAME, guardChain)
 	hook := b.Nest(unix.NFTA_CHAIN_HOOK)
 	const prerouting = 0 // NF_BR_PRE_ROUTING
@@ -90,11 +90,11 @@ func build(b *rtnl.Batch) {
 	// Without a handle it takes every rule out: two plugins at a time, or rules
 	// that somebody changed, leave one set of rules.
 	nft(b, unix.NFT_MSG_DELRULE, 0)
-	b.String(unix.NFTA_RULE_TABLE, guardTable)
+	b.String(unix.NFTA_RULE_TABLE, GuardTable)
 	b.String(unix.NFTA_RULE_CHAIN, guardChain)
 	for _, r := range guardRules() {
 		nft(b, unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
-		b.String(unix.NFTA_RULE_TABLE, guardTable)
+		b.String(unix.NFTA_RULE_TABLE, GuardTable)
 		b.String(unix.NFTA_RULE_CHAIN, guardChain)
 		list := b.Nest(unix.NFTA_RULE_EXPRESSIONS)
 		for _, e := range r.steps {
