@@ -167,6 +167,25 @@ func TestDelOnReadOnlyFiles(t *testing.T) {
 	w.clean(p)
 }
 
+// TestDelSparesTheAddressOfAnInterface: what the kernel does not remove keeps its
+// address.
+func TestDelSparesTheAddressOfAnInterface(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "10.1.2.0/24")
+	p := w.pod("c1")
+	w.add(p)
+	out, err := w.through(call{command: "DEL", id: p.id}, "setpriv", "--bounding-set=-net_admin").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), fmt.Sprintf(`"code":%d`, codeKernel)) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if got := w.ports(); len(got) != 1 {
+		t.Errorf("ports %v", got)
+	}
+	w.wantLeft("c1/eth0")
+	w.del(p)
+	w.clean(p)
+}
+
 // wantLeft fails unless slots and a record are left of the attachment.
 func (w *world) wantLeft(name string) {
 	w.t.Helper()

@@ -23,7 +23,7 @@ import (
 //	 4 environment variables      8 network namespace
 //	 5 files                     11 try again later: no subnet yet, or a lock is held
 //	50 STATUS: an ADD would not succeed
-//	51 STATUS: it would, but pods may be cut off
+//	51 STATUS: an ADD would not succeed, and pods may be cut off
 const (
 	codeFull       uint = 100 // every address is in use, and there will be no more
 	codeTaken      uint = 101 // the container has an interface of that name

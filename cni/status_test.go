@@ -195,9 +195,15 @@ func (w *world) onDisk(c call, script string) *exec.Cmd {
 // unshared is a call after a script, in a mount namespace of their own.
 func (w *world) unshared(c call, script string) *exec.Cmd {
 	w.t.Helper()
+	return w.through(c, "unshare", "-m", "sh", "-ec", "{ "+script+"\n} >&2 </dev/null; exec $0")
+}
+
+// through is a call by a program that runs the plugin, its last argument.
+func (w *world) through(c call, program string, args ...string) *exec.Cmd {
+	w.t.Helper()
 	cmd := w.command(c)
 	binary := strings.Replace(plugin, "self", fmt.Sprint(os.Getpid()), 1)
-	run := exec.Command("unshare", "-m", "sh", "-ec", "{ "+script+"\n} >&2 </dev/null; exec "+binary)
+	run := exec.Command(program, append(args, binary)...)
 	run.Env, run.Stdin, run.SysProcAttr = append(os.Environ(), cmd.Env...), cmd.Stdin, cmd.SysProcAttr
 	return run
 }
